@@ -1,6 +1,6 @@
 # Makes the lab's images from Debian packages, without installing a kernel or a hypervisor on this machine.
 # Sourced by `lab`, after packages.sh.
-# shellcheck shell=bash disable=SC2154  # packages.sh and lab set the variables
+# shellcheck shell=bash
 
 # build_images DIR: leaves xen, vmlinuz, initrd.gz and dom0.img there.
 build_images() {
@@ -38,7 +38,6 @@ install_host_tools() {
 make_dom0_tree() {
   local work=$1 sources=/etc/apt/sources.list.d/debian.sources
   [ -e "$sources" ] || sources=/etc/apt/sources.list
-  # shellcheck disable=SC1091
   mmdebstrap --quiet --variant=apt --include="$dom0_packages" --aptopt='APT::Install-Recommends "false"' \
     "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$work/dom0.tar" "$sources"
   mkdir "$work/dom0"
