@@ -1,6 +1,7 @@
 # Guests: create them as a user would, with xl, and let them run commands. Sourced by `run`.
 # shellcheck shell=bash
 
+GUEST_ARGUMENTS=
 guest_initrd=$scratch/guest-initrd.gz
 
 # disk VDEV ACCESS TARGET: an entry of a guest's disk list, as our documentation shows it.
@@ -8,7 +9,8 @@ disk() {
   echo "'vdev=$1,access=$2,script=block-xenblk,target=$3'"
 }
 
-# guest_create NAME "CONFIGURATION LINES" DISK...: with what every guest here has; returns when it takes commands.
+# linux_guest_create NAME "CONFIGURATION LINES" DISK...: with what every guest here has; returns when it takes commands.
+# GUEST_ARGUMENTS is appended to the kernel's command line.
 linux_guest_create() {
   local name=$1 settings=$2
   shift 2
@@ -17,11 +19,11 @@ linux_guest_create() {
 memory = 384
 kernel = "/guest/vmlinuz"
 ramdisk = "$guest_initrd"
-extra = "console=hvc0 quiet"
+extra = "console=hvc0 quiet mitigations=off $GUEST_ARGUMENTS"
 $settings
 END
   xl_create "$name" || fail "xl create: $(xl_complaints)"
-  guest_await_text "$name" "GUEST-READY" 180
+  guest_await_text "$name" "GUEST-READY" 240
 }
 
 # grub_create NAME "CONFIGURATION LINES" DISK...: a PV boot loader as the guest. It does what /boot/grub/grub.cfg on
