@@ -1,0 +1,61 @@
+// A worker: one thread with an io_uring, an event-channel handle, a grant-table handle and the
+// queues that were given to it. This is the control plane's whole view of the data plane.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "ringio/counters.h"
+#include "ringio/queue_setup.h"
+#include "xenblk/error.h"
+#include "xenblk/xen.h"
+
+namespace xenblk::ringio {
+
+struct WorkerOptions {
+  std::string name = "xenblk";          // of the thread; the kernel keeps 15 characters
+  std::optional<std::uint32_t> cpu;     // pin the thread to this CPU
+  std::uint32_t request_slots = 512;    // requests in flight, over all queues
+  std::size_t arena_bytes = 16U << 20;  // memory for their data; rounded up to a multiple of 1 MiB
+  std::uint32_t submission_entries = 256;  // of the io_uring
+};
+
+// Pinned; owned by the control plane. Every function may be called by any thread, the worker's own
+// included (from a `done` or a `notice`); none of them waits except start() and the destructor.
+class Worker {
+ public:
+  using ConnectDone = std::function<void(Expected<QueueId>)>;
+  using DisconnectDone = std::function<void()>;
+
+  // Errors: unavailable (the Xen seam), io or permission (io_uring, memory, the CPU).
+  static Expected<std::unique_ptr<Worker>> start(Xen& xen, WorkerOptions options);
+
+  // No queue may be connected or connecting. Not on the worker's own thread.
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // Maps the ring, binds the port and begins to serve; takes over where the ring's rsp_prod stands.
+  // `done` runs once, on the worker's thread. Errors: bad_grant (the ring cannot be mapped),
+  // bad_port, refused (a value of `setup` or the ring's indices make no sense), no_memory, io.
+  void connect(QueueSetup setup, ConnectDone done);
+
+  // Stops taking requests, waits for those in flight, publishes their responses, frees port and
+  // mapping, drops the image, and then runs `done`, once, on the worker's thread. An image that
+  // hangs holds up `done` but nothing else. An unknown id (a queue that was disconnected already)
+  // is done at once; two disconnects of one queue are both told when it is gone.
+  void disconnect(QueueId queue, DisconnectDone done);
+
+  const WorkerCounters& counters() const;
+
+ private:
+  class Impl;
+  explicit Worker(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace xenblk::ringio
