@@ -1,7 +1,7 @@
 // The blkif wire: layouts, operations and status codes as they stand in shared memory.
 // Source of every number: xen/include/public/io/blkif.h (struct blkif_request and friends) and
-// xen/include/public/io/ring.h (shared ring header); offsets were measured with both ABIs' compilers.
-// Only offsets and constants live here: nothing in this file touches memory.
+// xen/include/public/io/ring.h (shared ring header); offsets were measured with both ABIs'
+// compilers. Only offsets and constants live here: nothing in this file touches memory.
 #pragma once
 
 #include <bit>
@@ -13,8 +13,8 @@
 
 namespace xenblk::blkif {
 
-// Request layouts ("protocol" node of the frontend). `native` is the layout of this machine's own ABI,
-// which on x86_64 (and arm64, same alignment rules) equals x86_64.
+// Request layouts ("protocol" node of the frontend). `native` is the layout of this machine's own
+// ABI, which on x86_64 (and arm64, same alignment rules) equals x86_64.
 enum class Layout : std::uint8_t { native, x86_32, x86_64 };
 
 enum class Op : std::uint8_t {
@@ -29,14 +29,15 @@ enum class Op : std::uint8_t {
 
 enum class Status : std::int16_t { okay = 0, error = -1, eopnotsupp = -2 };
 
-inline constexpr std::uint32_t kMaxSegments = 11;           // BLKIF_MAX_SEGMENTS_PER_REQUEST
-inline constexpr std::uint32_t kMaxIndirectPages = 8;       // BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST
+inline constexpr std::uint32_t kMaxSegments = 11;      // BLKIF_MAX_SEGMENTS_PER_REQUEST
+inline constexpr std::uint32_t kMaxIndirectPages = 8;  // BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST
 inline constexpr std::uint32_t kSegmentsPerIndirectPage = kPageBytes / 8;
-inline constexpr std::uint32_t kMaxRingOrder = 4;           // XENBUS_MAX_RING_GRANT_ORDER of Linux
+inline constexpr std::uint32_t kMaxRingOrder = 4;  // XENBUS_MAX_RING_GRANT_ORDER of Linux
 inline constexpr std::uint32_t kMaxRingPages = 1U << kMaxRingOrder;
 inline constexpr std::uint8_t kDiscardFlagSecure = 1;
 
-// The struct blkif_request_segment is the same in every layout: gref u32, first_sect u8, last_sect u8, 2 pad.
+// The struct blkif_request_segment is the same in every layout: gref u32, first_sect u8, last_sect
+// u8, 2 pad.
 struct SegmentOffsets {
   static constexpr std::size_t gref = 0, first_sect = 4, last_sect = 5, size = 8;
 };
@@ -103,9 +104,12 @@ inline constexpr std::size_t kMaxSlotBytes = 112;
 
 constexpr const SlotOffsets& offsets(Layout layout) {
   switch (layout) {
-    case Layout::x86_32: return kSlotX86_32;
-    case Layout::x86_64: return kSlotX86_64;
-    case Layout::native: break;
+    case Layout::x86_32:
+      return kSlotX86_32;
+    case Layout::x86_64:
+      return kSlotX86_64;
+    case Layout::native:
+      break;
   }
 #if defined(__i386__)
   return kSlotX86_32;
@@ -114,10 +118,12 @@ constexpr const SlotOffsets& offsets(Layout layout) {
 #endif
 }
 
-// Shared ring header, the same for all layouts (ring.h, DEFINE_RING_TYPES): four u32 indices, then padding;
-// the slots begin at byte 64. Slots may straddle pages: ring pages are mapped virtually contiguous.
+// Shared ring header, the same for all layouts (ring.h, DEFINE_RING_TYPES): four u32 indices, then
+// padding; the slots begin at byte 64. Slots may straddle pages: ring pages are mapped virtually
+// contiguous.
 struct RingOffsets {
-  static constexpr std::size_t req_prod = 0, req_event = 4, rsp_prod = 8, rsp_event = 12, slots = 64;
+  static constexpr std::size_t req_prod = 0, req_event = 4, rsp_prod = 8, rsp_event = 12,
+                               slots = 64;
 };
 
 // Entries of a ring: the largest power of two that fits (ring.h, __RING_SIZE).

@@ -1,6 +1,7 @@
-// Errors of the world: a missing file, a corrupt image, a frontend that asks for what was not offered.
-// A guest's bad request is not an Error but a response status (blkif.h); our own mistakes are assertions.
-// Used on control paths only: an Error owns a string, so the data path uses IoStatus (image.h) instead.
+// Errors of the world: a missing file, a corrupt image, a frontend that asks for what was not
+// offered. A guest's bad request is not an Error but a response status (blkif.h); our own mistakes
+// are assertions. Used on control paths only: an Error owns a string, so the data path uses
+// IoStatus (image.h) instead.
 #pragma once
 
 #include <cerrno>
@@ -31,7 +32,8 @@ enum class Errc : std::uint8_t {
   unavailable,        // a service of the host that is needed is not there
 };
 
-// `text` is one line that says what and where, without a final full stop; os_error is an errno or 0.
+// `text` is one line that says what and where, without a final full stop; os_error is an errno or
+// 0.
 struct Error {
   Errc code = Errc::io;
   int os_error = 0;
@@ -57,14 +59,19 @@ inline std::string describe(const Error& error) {
 // The Errc that fits an errno best; Errc::io when nothing fits better.
 constexpr Errc errc_from_os(int os_error) {
   switch (os_error) {
-    case ENOENT: return Errc::not_found;
+    case ENOENT:
+      return Errc::not_found;
     case EACCES:
     case EPERM:
-    case EROFS: return Errc::permission;
+    case EROFS:
+      return Errc::permission;
     case ENOSPC:
-    case EDQUOT: return Errc::no_space;
-    case ENOMEM: return Errc::no_memory;
-    default: return Errc::io;
+    case EDQUOT:
+      return Errc::no_space;
+    case ENOMEM:
+      return Errc::no_memory;
+    default:
+      return Errc::io;
   }
 }
 

@@ -2,9 +2,9 @@
 // Implemented by vhd/ (null, raw, VHD); used by ringio/ (queues) and by tools.
 #pragma once
 
-#include <boost/intrusive/list.hpp>
 #include <array>
 #include <atomic>
+#include <boost/intrusive/list.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -29,10 +29,10 @@ enum class IoStatus : std::uint8_t {
 // What the image needs while it works on the request is embedded here, so nothing is allocated.
 struct ImageRequest : boost::intrusive::list_base_hook<> {
   ImageOp op = ImageOp::read;
-  SectorIndex first;             // not for flush
-  SectorCount count;             // not for flush
-  std::byte* data = nullptr;     // read, write: count * 512 bytes, contiguous, aligned to 512 bytes
-  IoEngine* engine = nullptr;    // of the thread that submits; `done` runs on that thread
+  SectorIndex first;           // not for flush
+  SectorCount count;           // not for flush
+  std::byte* data = nullptr;   // read, write: count * 512 bytes, contiguous, aligned to 512 bytes
+  IoEngine* engine = nullptr;  // of the thread that submits; `done` runs on that thread
   IoStatus status = IoStatus::okay;
   void (*done)(ImageRequest&) noexcept = nullptr;
 
@@ -41,7 +41,7 @@ struct ImageRequest : boost::intrusive::list_base_hook<> {
   static constexpr std::size_t kOps = 4;
   struct Piece : IoOp {
     ImageRequest* request = nullptr;
-    std::uint64_t tag = 0;       // the image's own: which block, which step
+    std::uint64_t tag = 0;  // the image's own: which block, which step
   };
   std::array<Piece, kOps> pieces;
   std::uint64_t sectors_planned = 0;  // from `first`: pieces up to here have been submitted
@@ -53,32 +53,35 @@ using ImageRequestList =
     boost::intrusive::list<ImageRequest, boost::intrusive::constant_time_size<false>>;
 
 struct ImageInfo {
-  std::string format;                        // "raw", "null", "vhd fixed", "vhd dynamic", ...
+  std::string format;  // "raw", "null", "vhd fixed", "vhd dynamic", ...
   SectorCount capacity;
   std::uint32_t physical_sector_bytes = kSectorBytes;
   Access access = Access::read_only;
-  bool discard = false;                      // ImageOp::discard does something
+  bool discard = false;  // ImageOp::discard does something
 };
 
-// Shared by all queues of a disk and all disks that name the same file. submit() may be called by several
-// threads at once, each with its own engine. Takes no lock and does no metadata access for a request whose
-// blocks are allocated.
+// Shared by all queues of a disk and all disks that name the same file. submit() may be called by
+// several threads at once, each with its own engine. Takes no lock and does no metadata access for
+// a request whose blocks are allocated.
 //
-// Guarantees: a write that was answered okay survives the death of this process; every write that was
-// answered before a flush was submitted survives a power cut once that flush is answered okay.
-// A read of sectors that were never written gives zeroes; a failed read leaves the buffer unspecified.
+// Guarantees: a write that was answered okay survives the death of this process; every write that
+// was answered before a flush was submitted survives a power cut once that flush is answered okay.
+// A read of sectors that were never written gives zeroes; a failed read leaves the buffer
+// unspecified.
 class Image {
  public:
   virtual ~Image() = default;  // no request may be in flight
 
   virtual const ImageInfo& info() const = 0;
 
-  // Starts the request; request.engine's thread only. `done` is called exactly once, on that thread, never
-  // inside submit. The range was checked by the caller; an image checks again and answers out_of_range.
+  // Starts the request; request.engine's thread only. `done` is called exactly once, on that
+  // thread, never inside submit. The range was checked by the caller; an image checks again and
+  // answers out_of_range.
   virtual void submit(ImageRequest& request) noexcept = 0;
 
-  // Blocks until all that was written is on stable storage and the file is as small and clean as the format
-  // allows; no request may be in flight. Called once, before destruction, off the data path.
+  // Blocks until all that was written is on stable storage and the file is as small and clean as
+  // the format allows; no request may be in flight. Called once, before destruction, off the data
+  // path.
   virtual Expected<void> finish() = 0;
 };
 

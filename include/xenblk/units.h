@@ -8,8 +8,8 @@
 
 namespace xenblk {
 
-// blkif counts in 512-byte sectors whatever the logical block size is (xen/include/public/io/blkif.h,
-// comment on "sectors"); the VHD specification uses the same unit.
+// blkif counts in 512-byte sectors whatever the logical block size is
+// (xen/include/public/io/blkif.h, comment on "sectors"); the VHD specification uses the same unit.
 inline constexpr std::uint32_t kSectorBytes = 512;
 inline constexpr std::uint32_t kPageBytes = 4096;
 inline constexpr std::uint32_t kSectorsPerPage = kPageBytes / kSectorBytes;

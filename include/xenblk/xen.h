@@ -1,6 +1,6 @@
 // The Xen seam: grant table, event channels and XenStore as this program needs them.
-// Two implementations: backend/platform/libxen (the real one) and backend/platform/loopback (a whole Xen
-// inside this process). One contract test per interface runs against both.
+// Two implementations: backend/platform/libxen (the real one) and backend/platform/loopback (a
+// whole Xen inside this process). One contract test per interface runs against both.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,8 @@ namespace xenblk {
 
 class GrantTable;
 
-// Pages of a guest, mapped virtually contiguous. Move-only; unmaps exactly once, when destroyed, and must
-// not outlive its GrantTable.
+// Pages of a guest, mapped virtually contiguous. Move-only; unmaps exactly once, when destroyed,
+// and must not outlive its GrantTable.
 class GrantMapping {
  public:
   GrantMapping() = default;
@@ -50,13 +50,14 @@ class GrantMapping {
   std::size_t pages_ = 0;
 };
 
-// Outcome of one copied segment. `again` (GNTST_eagain: the guest's page is paged out) has been retried a
-// bounded number of times by the implementation before it is reported.
+// Outcome of one copied segment. `again` (GNTST_eagain: the guest's page is paged out) has been
+// retried a bounded number of times by the implementation before it is reported.
 enum class CopyStatus : std::int8_t { okay, bad_ref, permission, bad_range, again, failed };
 
-// One segment of a copy: `bytes` bytes at `offset` of the page that the peer granted as `ref`, and as many
-// bytes at `local`. The grant side must lie within one page: offset + bytes <= kPageBytes, bytes > 0.
-// The local side may cross pages (it then costs one more copy operation in the hypervisor).
+// One segment of a copy: `bytes` bytes at `offset` of the page that the peer granted as `ref`, and
+// as many bytes at `local`. The grant side must lie within one page: offset + bytes <= kPageBytes,
+// bytes > 0. The local side may cross pages (it then costs one more copy operation in the
+// hypervisor).
 struct GrantCopy {
   GrantRef ref;
   std::uint16_t offset = 0;
@@ -74,12 +75,14 @@ class GrantTable {
 
   // Maps `refs` of domain `peer`, contiguous, all or nothing. At most kMaxMapPages references.
   // Errors: bad_grant (any reference is unusable; nothing stays mapped), no_memory, io.
-  virtual Expected<GrantMapping> map(DomainId peer, std::span<const GrantRef> refs, Access access) = 0;
+  virtual Expected<GrantMapping> map(DomainId peer, std::span<const GrantRef> refs,
+                                     Access access) = 0;
 
-  // Copies all segments of one domain in one direction, as few system calls as possible, and sets every
-  // segment's status. A bad segment never keeps others from being copied. A segment that breaks the range
-  // rule of GrantCopy gets bad_range and is not passed on. Data copied by failed segments is unspecified.
-  // No allocation. Errors are only per segment: when the call as a whole fails, all get `failed`.
+  // Copies all segments of one domain in one direction, as few system calls as possible, and sets
+  // every segment's status. A bad segment never keeps others from being copied. A segment that
+  // breaks the range rule of GrantCopy gets bad_range and is not passed on. Data copied by failed
+  // segments is unspecified. No allocation. Errors are only per segment: when the call as a whole
+  // fails, all get `failed`.
   virtual void copy(DomainId peer, std::span<GrantCopy> segments, CopyDirection direction) = 0;
 
   static constexpr std::size_t kMaxMapPages = 64;
@@ -96,14 +99,14 @@ inline void GrantMapping::reset() noexcept {
   pages_ = 0;
 }
 
-// Event channels. One thread uses a handle. A port that was reported pending stays masked until unmask():
-// a guest that floods us costs one event per unmask, no more.
+// Event channels. One thread uses a handle. A port that was reported pending stays masked until
+// unmask(): a guest that floods us costs one event per unmask, no more.
 class EventChannels {
  public:
   virtual ~EventChannels() = default;
 
-  // Binds a local port to port `remote` of domain `peer`, which that domain must have allocated for us.
-  // The new port is pending at once (as in Xen), so no event sent before the bind is lost.
+  // Binds a local port to port `remote` of domain `peer`, which that domain must have allocated for
+  // us. The new port is pending at once (as in Xen), so no event sent before the bind is lost.
   // Errors: bad_port (not an unbound port for us), io.
   virtual Expected<EventPort> bind(DomainId peer, EventPort remote) = 0;
 
@@ -116,8 +119,8 @@ class EventChannels {
   // Becomes readable when a port is pending. Read it only through take_pending.
   virtual int fd() const = 0;
 
-  // Stores ports with pending events into `out`, each masked from now on, and returns how many: 0 means
-  // none is left. Does not block. With edge-triggered waiting call it until it returns 0.
+  // Stores ports with pending events into `out`, each masked from now on, and returns how many: 0
+  // means none is left. Does not block. With edge-triggered waiting call it until it returns 0.
   virtual std::size_t take_pending(std::span<EventPort> out) noexcept = 0;
 
   // Lets events of these ports through again; one that came meanwhile is pending at once.
@@ -136,8 +139,8 @@ struct WatchEvent {
   std::string token;  // as given to watch()
 };
 
-// Who may do what with a node: the first entry's domain owns it and its `rights` are everybody else's;
-// the others are exceptions (xs_set_permissions of libxenstore).
+// Who may do what with a node: the first entry's domain owns it and its `rights` are everybody
+// else's; the others are exceptions (xs_set_permissions of libxenstore).
 enum class NodeRights : std::uint8_t { none, read, write, both };
 struct NodePermission {
   DomainId domain;
@@ -145,9 +148,9 @@ struct NodePermission {
   auto operator<=>(const NodePermission&) const = default;
 };
 
-// One connection to XenStore; one thread uses it. Paths are absolute, or relative to the own domain's
-// /local/domain/<domid>. Values are byte strings of at most 4096 bytes and may contain anything.
-// Errors: not_found (ENOENT), permission (EACCES), closed (connection lost), io.
+// One connection to XenStore; one thread uses it. Paths are absolute, or relative to the own
+// domain's /local/domain/<domid>. Values are byte strings of at most 4096 bytes and may contain
+// anything. Errors: not_found (ENOENT), permission (EACCES), closed (connection lost), io.
 class XenStore {
  public:
   virtual ~XenStore() = default;
@@ -166,12 +169,13 @@ class XenStore {
                                          std::span<const NodePermission> permissions) = 0;
 
   virtual Expected<Transaction> begin() = 0;
-  // `conflict` means that somebody changed what the transaction read or wrote: nothing was written, begin again.
+  // `conflict` means that somebody changed what the transaction read or wrote: nothing was written,
+  // begin again.
   virtual Expected<CommitResult> commit(Transaction transaction) = 0;
   virtual void abort(Transaction transaction) noexcept = 0;
 
-  // Reports every later change of the node or anything below it; fires once at registration, even for a
-  // path that does not exist. The same path and token twice is an error.
+  // Reports every later change of the node or anything below it; fires once at registration, even
+  // for a path that does not exist. The same path and token twice is an error.
   virtual Expected<void> watch(std::string_view path, std::string_view token) = 0;
   // Events of the watch that are still queued are dropped.
   virtual void unwatch(std::string_view path, std::string_view token) noexcept = 0;

@@ -17,11 +17,21 @@ namespace {
 
 constexpr auto kMax = std::numeric_limits<std::uint64_t>::max();
 
-TEST(Fits, AcceptsExactlyTheDisk) { EXPECT_TRUE(fits({0}, {8}, {8})); }
-TEST(Fits, AcceptsNothingAtTheEnd) { EXPECT_TRUE(fits({8}, {0}, {8})); }
-TEST(Fits, RefusesOneSectorBeyondTheEnd) { EXPECT_FALSE(fits({1}, {8}, {8})); }
-TEST(Fits, RefusesASumThatWraps) { EXPECT_FALSE(fits({kMax}, {2}, {8})); }
-TEST(Fits, RefusesACountThatWraps) { EXPECT_FALSE(fits({2}, {kMax}, {8})); }
+TEST(Fits, AcceptsExactlyTheDisk) {
+  EXPECT_TRUE(fits({0}, {8}, {8}));
+}
+TEST(Fits, AcceptsNothingAtTheEnd) {
+  EXPECT_TRUE(fits({8}, {0}, {8}));
+}
+TEST(Fits, RefusesOneSectorBeyondTheEnd) {
+  EXPECT_FALSE(fits({1}, {8}, {8}));
+}
+TEST(Fits, RefusesASumThatWraps) {
+  EXPECT_FALSE(fits({kMax}, {2}, {8}));
+}
+TEST(Fits, RefusesACountThatWraps) {
+  EXPECT_FALSE(fits({2}, {kMax}, {8}));
+}
 
 TEST(RingEntries, Are32APageInEveryLayout) {
   for (const auto layout : {blkif::Layout::native, blkif::Layout::x86_32, blkif::Layout::x86_64}) {
@@ -35,8 +45,12 @@ TEST(Error, DescribesTheReasonOfTheSystem) {
   EXPECT_EQ(describe({Errc::not_found, ENOENT, "/srv/a.img"}),
             "/srv/a.img: No such file or directory");
 }
-TEST(Error, DescribesItselfWithoutOne) { EXPECT_EQ(describe({Errc::bad_spec, 0, "no path"}), "no path"); }
-TEST(Error, KnowsAFullDisk) { EXPECT_EQ(errc_from_os(ENOSPC), Errc::no_space); }
+TEST(Error, DescribesItselfWithoutOne) {
+  EXPECT_EQ(describe({Errc::bad_spec, 0, "no path"}), "no path");
+}
+TEST(Error, KnowsAFullDisk) {
+  EXPECT_EQ(errc_from_os(ENOSPC), Errc::no_space);
+}
 
 }  // namespace
 }  // namespace xenblk

@@ -1,0 +1,184 @@
+#include "backend/backend.h"
+
+#include <fmt/format.h>
+#include <spdlog/logger.h>
+
+#include <utility>
+
+#include "backend/negotiation/values.h"
+#include "backend/store.h"
+
+namespace xenblk::backend {
+
+using negotiation::DeviceKey;
+
+namespace {
+
+// A backend directory's watch; a frontend's has its own path as the token.
+constexpr std::string_view kKindToken = "kind:";
+constexpr const char* kDomainGone = "@releaseDomain";
+
+// Events taken before the devices get their turn, so that one guest that writes without end does
+// not keep the others waiting.
+constexpr int kMostEvents = 256;
+
+// Everything is looked at now and then, should an event ever be lost.
+constexpr std::chrono::seconds kLookAtAll{60};
+
+// The components of a path below "backend/<kind>", which may be given absolute or relative.
+std::string_view below_kind(std::string_view path, const std::string& kind) {
+  const auto prefix = "backend/" + kind;
+  const auto at = path.find(prefix);
+  if (at == std::string_view::npos) return {};
+  path.remove_prefix(at + prefix.size());
+  if (path.starts_with('/')) path.remove_prefix(1);
+  return path;
+}
+
+}  // namespace
+
+Expected<std::unique_ptr<Backend>> Backend::start(Xen& xen, EventLoop& loop, BackendOptions options,
+                                                  spdlog::logger& log) {
+  std::unique_ptr<Backend> backend(new Backend(loop, std::move(options), log));
+  if (auto started = backend->start_workers(xen); !started) {
+    return std::unexpected(std::move(started.error()));
+  }
+  if (auto watched = backend->watch_store(xen); !watched) {
+    return std::unexpected(std::move(watched.error()));
+  }
+  return backend;
+}
+
+Backend::Backend(EventLoop& loop, BackendOptions options, spdlog::logger& log)
+    : loop_(loop), options_(std::move(options)), log_(log), opener_(loop) {}
+
+Expected<void> Backend::start_workers(Xen& xen) {
+  for (std::uint32_t index = 0; index < options_.workers; ++index) {
+    auto options = options_.worker;
+    options.name = fmt::format("worker-{}", index);
+    auto worker = ringio::Worker::start(xen, std::move(options));
+    if (!worker) return std::unexpected(std::move(worker.error()));
+    workers_.workers.push_back(std::move(*worker));
+  }
+  return {};
+}
+
+Expected<void> Backend::watch_store(Xen& xen) {
+  auto store = xen.open_store();
+  if (!store) return std::unexpected(std::move(store.error()));
+  store_ = std::move(*store);
+  services_.reset(new Services{loop_, *store_, workers_, opener_, log_, options_.offer});
+  // Each watch fires once when it is set, and that event is the initial scan.
+  for (const auto& kind : options_.kinds) {
+    auto watched = store_->watch("backend/" + kind, fmt::format("{}{}", kKindToken, kind));
+    if (!watched) return watched;
+  }
+  if (auto watched = store_->watch(kDomainGone, kDomainGone); !watched) return watched;
+  loop_.watch_descriptor(store_->fd(), [this] { read_events(); });
+  loop_.every(kLookAtAll, [this] { mark_all(), reconcile_dirty(); });
+  // What was queued before the descriptor was watched.
+  loop_.post([this] { read_events(); });
+  return {};
+}
+
+void Backend::read_events() {
+  for (int count = 0; count < kMostEvents; ++count) {
+    const auto event = store_->next_event();
+    if (!event) {
+      // xenstored cannot be restarted under a running host; disks go on without it.
+      log_.critical("XenStore is gone ({}): disks go on, but none can be added or removed",
+                    describe(event.error()));
+      loop_.forget_descriptor(store_->fd());
+      break;
+    }
+    if (!*event) break;
+    on_event(**event);
+    // The library may hold more events than its descriptor shows.
+    if (count + 1 == kMostEvents) loop_.post([this] { read_events(); });
+  }
+  reconcile_dirty();
+}
+
+void Backend::on_event(const WatchEvent& event) {
+  if (event.token == kDomainGone) return mark_all();
+  for (const auto& kind : options_.kinds) {
+    if (event.token == fmt::format("{}{}", kKindToken, kind)) {
+      const auto below = below_kind(event.path, kind);
+      if (below.empty()) return scan_kind(kind);
+      if (!below.contains('/')) return scan_domain(kind, std::string(below));
+      if (auto key = negotiation::device_of_path(event.path, kind)) look_at(std::move(*key));
+      return;
+    }
+    if (auto key = negotiation::device_of_path(event.token, kind)) return look_at(std::move(*key));
+  }
+}
+
+void Backend::scan_kind(const std::string& kind) {
+  const auto domains = store_->list("backend/" + kind);
+  if (!domains) return;
+  for (const auto& domain : *domains) scan_domain(kind, domain);
+}
+
+void Backend::scan_domain(const std::string& kind, const std::string& domain) {
+  const auto directory = fmt::format("backend/{}/{}", kind, domain);
+  if (const auto names = store_->list(directory)) {
+    for (const auto& device : *names) {
+      if (auto key = negotiation::device_of_path(fmt::format("{}/{}", directory, device), kind)) {
+        look_at(std::move(*key));
+      }
+    }
+  }
+  // And those that are not listed any more.
+  for (const auto& [key, device] : devices_) {
+    if (key.kind == kind && std::to_string(key.domain.n) == domain) look_at(key);
+  }
+}
+
+void Backend::look_at(DeviceKey key) {
+  dirty_.insert(std::move(key));
+}
+
+void Backend::mark_all() {
+  for (const auto& [key, device] : devices_) look_at(key);
+}
+
+void Backend::reconcile_dirty() {
+  const auto dirty = std::exchange(dirty_, {});
+  for (const auto& key : dirty) reconcile(key);
+  if (detached_) finish_detach();
+}
+
+void Backend::reconcile(const DeviceKey& key) {
+  auto* device = find_or_make(key);
+  if (device == nullptr || device->reconcile() == Device::Outcome::alive) return;
+  devices_.erase(key);
+  // A directory that was removed and made again is a new device: the next turn finds it.
+  if (!detached_) loop_.post([this, key] { look_at(key), reconcile_dirty(); });
+}
+
+Device* Backend::find_or_make(const DeviceKey& key) {
+  if (const auto found = devices_.find(key); found != devices_.end()) return found->second.get();
+  if (detached_ || !read_node(*store_, negotiation::backend_path(key) + "/frontend")) return {};
+  // Posted, so that a device is never looked at from inside one of its own functions.
+  auto device = std::make_unique<Device>(*services_, key, [this, key] {
+    loop_.post([this, key] { look_at(key), reconcile_dirty(); });
+  });
+  return devices_.emplace(key, std::move(device)).first->second.get();
+}
+
+void Backend::detach(std::function<void()> done) {
+  detached_ = std::move(done);
+  for (const auto& [key, device] : devices_) {
+    device->detach();
+    look_at(key);
+  }
+  reconcile_dirty();
+}
+
+void Backend::finish_detach() {
+  if (!devices_.empty()) return;
+  // Once, and not from inside: the caller may destroy us.
+  loop_.post(std::exchange(detached_, [] {}));
+}
+
+}  // namespace xenblk::backend

@@ -1,0 +1,77 @@
+// The backend: finds the devices of its kinds in XenStore and keeps each of them going.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "backend/device.h"
+#include "backend/disk_rings.h"
+#include "backend/event_loop.h"
+#include "backend/image_opener.h"
+#include "backend/negotiation/offer.h"
+#include "ringio/worker.h"
+#include "xenblk/error.h"
+#include "xenblk/xen.h"
+
+namespace spdlog {
+class logger;
+}
+
+namespace xenblk::backend {
+
+struct BackendOptions {
+  std::vector<std::string> kinds{"vbd", "vbd3"};  // backend/<kind> directories to serve
+  negotiation::Offer offer;
+  std::uint32_t workers = 1;
+  ringio::WorkerOptions worker;
+};
+
+// Pinned; used by the loop's thread. Destroyed only after detach() is done.
+class Backend {
+ public:
+  // Looks at all devices that are there already, on the loop's first turn. `xen`, `loop` and `log`
+  // are borrowed. Errors: unavailable (no Xen, no XenStore), and those of ringio::Worker::start.
+  static Expected<std::unique_ptr<Backend>> start(Xen& xen, EventLoop& loop, BackendOptions options,
+                                                  spdlog::logger& log);
+
+  // Drains and releases every device but leaves XenStore as it is: connected frontends wait for the
+  // next daemon. `done` runs when nothing is mapped, bound or open any more.
+  void detach(std::function<void()> done);
+
+  std::size_t device_count() const { return devices_.size(); }
+
+ private:
+  Backend(EventLoop& loop, BackendOptions options, spdlog::logger& log);
+  Expected<void> start_workers(Xen& xen);
+  Expected<void> watch_store(Xen& xen);
+  void read_events();
+  void on_event(const WatchEvent& event);
+  void scan_kind(const std::string& kind);
+  void scan_domain(const std::string& kind, const std::string& domain);
+  void look_at(negotiation::DeviceKey key);
+  void mark_all();
+  void reconcile_dirty();
+  void reconcile(const negotiation::DeviceKey& key);
+  Device* find_or_make(const negotiation::DeviceKey& key);
+  void finish_detach();
+
+  EventLoop& loop_;
+  const BackendOptions options_;
+  spdlog::logger& log_;
+  std::unique_ptr<XenStore> store_;
+  WorkerPool workers_;
+  ImageOpener opener_;
+  std::unique_ptr<Services> services_;
+  // One entry however often something changed: what a guest may write without end costs fixed
+  // memory.
+  std::set<negotiation::DeviceKey> dirty_;
+  std::map<negotiation::DeviceKey, std::unique_ptr<Device>> devices_;
+  std::function<void()> detached_;
+};
+
+}  // namespace xenblk::backend

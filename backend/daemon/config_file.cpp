@@ -1,0 +1,81 @@
+#include "backend/daemon/config_file.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <limits>
+#include <sstream>
+#define TOML_EXCEPTIONS 0
+#include <toml++/toml.h>
+
+namespace xenblk::daemon {
+
+namespace {
+
+std::unexpected<Error> at(const std::string& path, const toml::source_region& where,
+                          std::string_view reason) {
+  return fail(Errc::bad_spec, fmt::format("{}:{}: {}", path, where.begin.line, reason));
+}
+
+Expected<std::uint32_t> number(const std::string& path, std::string_view key,
+                               const toml::node& node) {
+  const auto value = node.value_exact<std::int64_t>();
+  if (!value || *value < 0 || *value > std::numeric_limits<std::uint32_t>::max()) {
+    return at(path, node.source(), fmt::format("{} must be a whole number", key));
+  }
+  return static_cast<std::uint32_t>(*value);
+}
+
+Expected<std::vector<std::string>> names(const std::string& path, const toml::node& node) {
+  std::vector<std::string> result;
+  const auto* array = node.as_array();
+  for (std::size_t i = 0; array != nullptr && i < array->size(); ++i) {
+    const auto name = (*array)[i].value_exact<std::string>();
+    if (!name) return at(path, node.source(), "backend-names must be a list of strings");
+    result.push_back(*name);
+  }
+  if (result.empty()) return at(path, node.source(), "backend-names must be a list of strings");
+  return result;
+}
+
+Expected<void> take(const std::string& path, std::string_view key, const toml::node& node,
+                    Settings& settings) {
+  if (key == "backend-names") {
+    auto value = names(path, node);
+    if (!value) return std::unexpected(value.error());
+    settings.backend_names = std::move(*value);
+    return {};
+  }
+  auto* field = key == "max-ring-order" ? &settings.max_ring_order
+                : key == "max-queues"   ? &settings.max_queues
+                : key == "workers"      ? &settings.workers
+                                        : nullptr;
+  if (field == nullptr) return at(path, node.source(), fmt::format("unknown key {}", key));
+  const auto value = number(path, key, node);
+  if (!value) return std::unexpected(value.error());
+  *field = *value;
+  return {};
+}
+
+}  // namespace
+
+Expected<Settings> read_config_file(const std::string& path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  if (!file || !(text << file.rdbuf())) return fail_os(errno != 0 ? errno : EIO, path);
+  const auto parsed = toml::parse(text.str(), path);
+  if (!parsed) {
+    return at(path, parsed.error().source(), parsed.error().description());
+  }
+  Settings settings;
+  for (const auto& [key, node] : parsed.table()) {
+    if (auto taken = take(path, key.str(), node, settings); !taken)
+      return std::unexpected(taken.error());
+  }
+  if (auto fine = check_settings(settings); !fine) {
+    return fail(Errc::bad_spec, fmt::format("{}: {}", path, describe(fine.error())));
+  }
+  return settings;
+}
+
+}  // namespace xenblk::daemon

@@ -1,0 +1,28 @@
+// The configuration file, /etc/xenblk/xenblkd.toml.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "xenblk/error.h"
+
+namespace xenblk::daemon {
+
+// What may be set in the file or on the command line; unset means the default.
+struct Settings {
+  std::vector<std::string> backend_names;
+  std::optional<std::uint32_t> max_ring_order;
+  std::optional<std::uint32_t> max_queues;
+  std::optional<std::uint32_t> workers;
+};
+
+// Errors: bad_spec with one line "file:line: reason" (unknown keys are errors), or why it cannot be
+// read.
+Expected<Settings> read_config_file(const std::string& path);
+
+// Values out of range. Errors: bad_spec.
+Expected<void> check_settings(const Settings& settings);
+
+}  // namespace xenblk::daemon

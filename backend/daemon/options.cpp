@@ -1,0 +1,125 @@
+#include "backend/daemon/options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+#include <sstream>
+#include <thread>
+
+#include "backend/daemon/config_file.h"
+
+namespace xenblk::daemon {
+
+namespace {
+
+constexpr std::uint32_t kMostWorkers = 64;
+
+// Linux blkfront takes at most 4 queues unless told otherwise, and each costs the guest memory.
+constexpr std::uint32_t kDefaultQueuesAtMost = 4;
+
+std::uint32_t processors() {
+  return std::max(1U, std::thread::hardware_concurrency());
+}
+
+struct CommandLine {
+  Settings settings;
+  std::string config;
+  bool debug = false;
+};
+
+void describe_options(CLI::App& app, CommandLine& line) {
+  auto& settings = line.settings;
+  app.add_option("-n,--backend-name", settings.backend_names,
+                 "XenStore directory to serve, backend/NAME; may be repeated [vbd and vbd3]");
+  app.add_option("-m,--max-ring-order", settings.max_ring_order,
+                 "Largest ring offered to guests, as the power of two of its pages [4]")
+      ->check(CLI::Range(0U, blkif::kMaxRingOrder));
+  app.add_option("-q,--max-queues", settings.max_queues,
+                 "Queues offered per disk [one per CPU, at most 4]")
+      ->check(CLI::Range(1U, negotiation::kMostQueues));
+  app.add_option("-w,--workers", settings.workers, "Threads that serve queues [one per CPU]")
+      ->check(CLI::Range(1U, kMostWorkers));
+  app.add_option("-c,--config", line.config,
+                 fmt::format("Configuration file [{}]", kDefaultConfig));
+  app.add_flag("-D,--debug", line.debug, "Stay in the foreground and log every step to stderr");
+  app.set_version_flag("-V,--version", "xenblkd " XENBLK_VERSION);
+  app.set_help_flag("-h,--help", "Show this help");
+}
+
+// Nothing: parsed. Otherwise what to say before the program ends.
+std::optional<Farewell> parse(CLI::App& app, int argc, const char* const* argv) {
+  try {
+    app.parse(argc, argv);
+    return {};
+  } catch (const CLI::ParseError& error) {
+    std::ostringstream out, err;
+    const bool asked_for = app.exit(error, out, err) == 0;
+    if (asked_for) return Farewell{0, out.str()};
+    return Farewell{2, fmt::format("xenblkd: {} (see xenblkd --help)\n", error.what())};
+  }
+}
+
+Expected<Settings> file_settings(const std::string& named) {
+  if (!named.empty()) return read_config_file(named);
+  if (!std::filesystem::exists(kDefaultConfig)) return Settings{};
+  return read_config_file(kDefaultConfig);
+}
+
+Options combine(const Settings& line, const Settings& file) {
+  Options options;
+  auto& backend = options.backend;
+  const auto& names = line.backend_names.empty() ? file.backend_names : line.backend_names;
+  if (!names.empty()) backend.kinds = names;
+  const auto choose = [](auto first, auto second, std::uint32_t otherwise) {
+    return first ? *first : second ? *second : otherwise;
+  };
+  backend.offer.max_ring_order =
+      choose(line.max_ring_order, file.max_ring_order, blkif::kMaxRingOrder);
+  backend.offer.max_queues =
+      choose(line.max_queues, file.max_queues, std::min(processors(), kDefaultQueuesAtMost));
+  backend.workers = choose(line.workers, file.workers, std::min(processors(), kMostWorkers));
+  return options;
+}
+
+}  // namespace
+
+Expected<void> check_settings(const Settings& settings) {
+  for (const auto& name : settings.backend_names) {
+    // A name becomes a component of a XenStore path.
+    const bool plain = !name.empty() && name.size() <= 32 && std::ranges::all_of(name, [](char c) {
+      return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_';
+    });
+    if (!plain)
+      return fail(Errc::bad_spec, fmt::format("backend name \"{}\" is not a plain word", name));
+  }
+  const auto within = [](const char* what, std::optional<std::uint32_t> value, std::uint32_t low,
+                         std::uint32_t high) -> Expected<void> {
+    if (!value || (*value >= low && *value <= high)) return {};
+    return fail(Errc::bad_spec, fmt::format("{} is {}, must be {} to {}", what, *value, low, high));
+  };
+  if (auto fine = within("max-ring-order", settings.max_ring_order, 0, blkif::kMaxRingOrder); !fine)
+    return fine;
+  if (auto fine = within("max-queues", settings.max_queues, 1, negotiation::kMostQueues); !fine)
+    return fine;
+  return within("workers", settings.workers, 1, kMostWorkers);
+}
+
+Expected<std::variant<Options, Farewell>> read_options(int argc, const char* const* argv) {
+  CommandLine line;
+  CLI::App app{"Serves the virtual disks of Xen guests from raw and VHD images.", "xenblkd"};
+  describe_options(app, line);
+  if (auto farewell = parse(app, argc, argv)) return *farewell;
+  if (auto fine = check_settings(line.settings); !fine) {
+    return Farewell{2, fmt::format("xenblkd: {}\n", describe(fine.error()))};
+  }
+  const auto file = file_settings(line.config);
+  if (!file) return std::unexpected(file.error());
+  auto options = combine(line.settings, *file);
+  options.debug = line.debug;
+  return options;
+}
+
+}  // namespace xenblk::daemon

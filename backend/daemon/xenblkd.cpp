@@ -1,0 +1,100 @@
+// xenblkd: the daemon that serves virtual disks to the guests of this host.
+#include <spdlog/logger.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/syslog_sink.h>
+#include <sys/signalfd.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "backend/backend.h"
+#include "backend/daemon/host.h"
+#include "backend/daemon/launch.h"
+#include "backend/daemon/options.h"
+#include "backend/event_loop.h"
+#include "backend/platform/libxen/libxen.h"
+
+namespace {
+
+using namespace xenblk;
+using namespace xenblk::daemon;
+
+spdlog::logger make_log(bool debug) {
+  if (!debug) {
+    // Under systemd the journal takes it from here too, with its levels.
+    return {"xenblkd",
+            std::make_shared<spdlog::sinks::syslog_sink_mt>("xenblkd", LOG_PID, LOG_DAEMON, true)};
+  }
+  spdlog::logger log("xenblkd", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  log.set_level(spdlog::level::debug);
+  log.set_pattern("%H:%M:%S.%e %l %v");
+  log.flush_on(spdlog::level::debug);
+  return log;
+}
+
+// Ends are taken from the loop like any other event; the signals must be blocked before a thread
+// exists.
+int block_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  return ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+// The first SIGTERM or SIGINT detaches; another one does not wait for storage any longer.
+void on_signal(int descriptor, bool& ending, backend::Backend& backend, backend::EventLoop& loop,
+               spdlog::logger& log) {
+  signalfd_siginfo info{};
+  if (::read(descriptor, &info, sizeof info) != sizeof info || info.ssi_signo == SIGHUP) return;
+  if (ending) {
+    log.critical("ended by a second signal, with requests in flight");
+    ::_exit(1);
+  }
+  ending = true;
+  log.info("ending; connected frontends wait for the next daemon");
+  backend.detach([&loop] { loop.stop(); });
+}
+
+Expected<void> serve(const Options& options, spdlog::logger& log, int signals, Launch& launch) {
+  if (auto room = refuse_kernel_backend(options.backend.kinds); !room) return room;
+  const auto pid_file = PidFile::take(kStateDirectory);
+  if (!pid_file) return std::unexpected(pid_file.error());
+  auto xen = libxen::open_xen();
+  auto loop = backend::EventLoop::make();
+  if (!loop) return std::unexpected(loop.error());
+  auto backend = backend::Backend::start(*xen, **loop, options.backend, log);
+  if (!backend) return std::unexpected(backend.error());
+  bool ending = false;
+  (*loop)->watch_descriptor(signals, [&] { on_signal(signals, ending, **backend, **loop, log); });
+  log.info("serving with {} worker(s)", options.backend.workers);
+  launch.ready();
+  (*loop)->run();
+  log.info("ended");
+  return {};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto choice = read_options(argc, argv);
+  if (!choice) {
+    std::fprintf(stderr, "xenblkd: %s\n", describe(choice.error()).c_str());
+    return 1;
+  }
+  if (const auto* farewell = std::get_if<Farewell>(&*choice)) {
+    std::fputs(farewell->text.c_str(), farewell->exit_status == 0 ? stdout : stderr);
+    return farewell->exit_status;
+  }
+  const auto& options = std::get<Options>(*choice);
+  Launch launch(choose_mode(options.debug));
+  const int signals = block_signals();
+  auto log = make_log(options.debug);
+  const auto served = serve(options, log, signals, launch);
+  if (served) return 0;
+  log.error("{}", describe(served.error()));
+  return launch.failed(describe(served.error()));
+}

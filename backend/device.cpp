@@ -1,0 +1,252 @@
+#include "backend/device.h"
+
+#include <fmt/format.h>
+#include <spdlog/logger.h>
+
+#include <utility>
+
+#include "backend/store.h"
+
+namespace xenblk::backend {
+
+using negotiation::Action;
+using negotiation::ImagePhase;
+using negotiation::Node;
+using negotiation::RingPhase;
+using negotiation::Seen;
+using negotiation::Session;
+using negotiation::XenbusState;
+
+namespace {
+
+// Steps that one wake-up may take. A whole life from offer to Closed needs fewer; more means that
+// somebody changes XenStore as fast as we read it, and then other devices get their turn first.
+constexpr int kMostSteps = 24;
+
+std::string describe_session(const Session& session) {
+  const auto* layout = session.layout == blkif::Layout::x86_32   ? "x86_32"
+                       : session.layout == blkif::Layout::x86_64 ? "x86_64"
+                                                                 : "native";
+  return fmt::format("{} queue(s), {} ring page(s), {} layout", session.queues.size(),
+                     1U << session.ring_order, layout);
+}
+
+}  // namespace
+
+Device::Device(Services& services, negotiation::DeviceKey key, std::function<void()> changed)
+    : services_(services),
+      key_(std::move(key)),
+      name_(negotiation::display_name(key_)),
+      changed_(std::move(changed)),
+      rings_(services.loop, services.workers) {
+  // Without the watch the device still works, only later: every device is looked at now and then.
+  const auto state = negotiation::frontend_path(key_) + "/state";
+  watching_ = services_.store.watch(state, negotiation::backend_path(key_)).has_value();
+}
+
+Device::~Device() {
+  const auto state = negotiation::frontend_path(key_) + "/state";
+  if (watching_) services_.store.unwatch(state, negotiation::backend_path(key_));
+}
+
+Device::Outcome Device::reconcile() {
+  for (int steps = 0; steps < kMostSteps; ++steps) {
+    switch (step()) {
+      case Progress::next:
+        break;
+      case Progress::wait:
+        return Outcome::alive;
+      case Progress::gone:
+        return Outcome::gone;
+    }
+  }
+  changed_();
+  return Outcome::alive;
+}
+
+Device::Progress Device::step() {
+  // To a device that is being detached XenStore has nothing to say any more: it winds up as if its
+  // directory had gone.
+  auto reading = detaching_ ? Reading{} : read_device(services_.store, key_);
+  frontend_problem_ = std::move(reading.frontend_problem);
+  own_ = negotiation::observe(own_, reading.seen);
+  const auto action = negotiation::decide(own_, reading.seen);
+  if (action == Action::wait) return Progress::wait;
+  services_.log.debug("{}: {} (frontend {}, backend {})", name_, negotiation::name(action),
+                      negotiation::name(reading.seen.frontend),
+                      negotiation::name(reading.seen.backend));
+  return carry_out(action, reading.seen);
+}
+
+Device::Progress Device::carry_out(Action action, const Seen& seen) {
+  if (action == Action::forget) {
+    forget();
+    return Progress::gone;
+  }
+  // The phases are entered before the work starts: its result may be there before the call returns.
+  const auto before = std::exchange(own_, negotiation::after(action, own_, seen));
+  const auto result = perform(action, seen);
+  if (result != Result::done) own_ = before;
+  return result == Result::refused ? Progress::wait : Progress::next;
+}
+
+Device::Result Device::perform(Action action, const Seen& seen) {
+  switch (action) {
+    case Action::offer:
+      return offer(seen);
+    case Action::tell_image:
+      return publish_nodes(seen, {{"image-state", "open"}});
+    case Action::publish_connected:
+      return publish_connected(seen);
+    case Action::tell_failure:
+      return tell_failure(seen);
+    case Action::state_closing:
+      return publish_state(seen, XenbusState::closing);
+    case Action::state_closed:
+      return publish_state(seen, XenbusState::closed);
+    case Action::open_image:
+      open_image();
+      break;
+    case Action::connect_rings:
+      connect_rings();
+      break;
+    case Action::disconnect_rings:
+      disconnect_rings();
+      break;
+    case Action::close_image:
+      close_image();
+      break;
+    case Action::wait:
+    case Action::forget:
+      break;
+  }
+  return Result::done;
+}
+
+Device::Result Device::publish_nodes(const Seen& seen, std::vector<Node> nodes) {
+  const auto directory = negotiation::backend_path(key_);
+  const auto result = publish(services_.store, directory, seen.backend, nodes);
+  if (result) return *result == Published::done ? Result::done : Result::again;
+  services_.log.error("{}: cannot publish: {}", name_, describe(result.error()));
+  return Result::refused;
+}
+
+Device::Result Device::publish_state(const Seen& seen, XenbusState state, std::vector<Node> nodes) {
+  // Last, so that a reader of a store without transactions would see the state after what it stands
+  // for.
+  nodes.push_back({"state", std::to_string(static_cast<int>(state))});
+  return publish_nodes(seen, std::move(nodes));
+}
+
+Device::Result Device::offer(const Seen& seen) {
+  auto nodes = negotiation::offer_nodes(services_.offer);
+  nodes.push_back({"image-state", "opening"});
+  const auto result = publish_state(seen, XenbusState::init_wait, std::move(nodes));
+  if (result != Result::done) return result;
+  failure_.clear();
+  static_cast<void>(services_.store.remove(negotiation::error_path(key_)));
+  return result;
+}
+
+void Device::open_image() {
+  auto request = read_disk_request(services_.store, key_);
+  if (!request) return image_opened(std::unexpected(std::move(request.error())));
+  request_ = std::move(*request);
+  services_.opener.open(request_.params, request_.access,
+                        [this](Expected<std::shared_ptr<Image>> image) {
+                          image_opened(std::move(image));
+                          changed_();
+                        });
+}
+
+void Device::image_opened(Expected<std::shared_ptr<Image>> image) {
+  own_.image = image ? ImagePhase::open : ImagePhase::failed;
+  if (!image) {
+    failure_ = describe(image.error());
+    return;
+  }
+  image_ = std::move(*image);
+  services_.log.info("{}: {} image of {} sectors is open", name_, image_->info().format,
+                     image_->info().capacity.n);
+}
+
+void Device::close_image() {
+  services_.opener.close(std::exchange(image_, {}), [this](const Expected<void>& closed) {
+    if (!closed) services_.log.error("{}: closing: {}", name_, describe(closed.error()));
+    own_.image = ImagePhase::none;
+    changed_();
+  });
+}
+
+void Device::connect_rings() {
+  const auto directory = negotiation::frontend_path(key_);
+  const auto nodes = [&](std::string_view node) {
+    return read_node(services_.store, fmt::format("{}/{}", directory, node));
+  };
+  const auto session = negotiation::negotiate(services_.offer, nodes);
+  if (!session) return rings_connected(std::unexpected(session.error()), {});
+  const RingPlan plan{.peer = key_.domain,
+                      .image = image_,
+                      .access = request_.access,
+                      .notice = [this](const ringio::QueueNotice& notice) {
+                        services_.loop.post([this, notice] { report_trouble(notice); });
+                      }};
+  rings_.connect(*session, plan, [this, session = *session](Expected<void> result) {
+    rings_connected(std::move(result), session);
+    changed_();
+  });
+}
+
+void Device::rings_connected(Expected<void> result, const Session& session) {
+  own_.rings = result ? RingPhase::connected : RingPhase::failed;
+  if (result) {
+    services_.log.info("{}: connected: {}", name_, describe_session(session));
+  } else {
+    failure_ = describe(result.error());
+  }
+}
+
+void Device::disconnect_rings() {
+  rings_.disconnect([this] {
+    own_.rings = RingPhase::none;
+    services_.log.info("{}: disconnected", name_);
+    changed_();
+  });
+}
+
+Device::Result Device::publish_connected(const Seen& seen) {
+  const auto& info = image_->info();
+  const negotiation::DiskProperties disk{.capacity = info.capacity,
+                                         .physical_sector_bytes = info.physical_sector_bytes,
+                                         .access = request_.access,
+                                         .cdrom = request_.cdrom,
+                                         .removable = request_.removable};
+  return publish_state(seen, XenbusState::connected, negotiation::property_nodes(disk));
+}
+
+Device::Result Device::tell_failure(const Seen& seen) {
+  const bool of_image = own_.image == ImagePhase::failed;
+  const auto reason = !failure_.empty()            ? failure_
+                      : !frontend_problem_.empty() ? frontend_problem_
+                                                   : fmt::format("the frontend's state is {}",
+                                                                 negotiation::name(seen.frontend));
+  std::vector<Node> nodes{{"hotplug-error", reason}};
+  if (of_image) nodes.push_back({"image-state", "failed"});
+  const auto result = publish_nodes(seen, std::move(nodes));
+  if (result != Result::done) return result;
+  services_.log.error("{}: {}", name_, reason);
+  static_cast<void>(services_.store.write(negotiation::error_path(key_) + "/error", reason));
+  return result;
+}
+
+void Device::forget() {
+  if (!detaching_) static_cast<void>(services_.store.remove(negotiation::error_path(key_)));
+  services_.log.info("{}: {}", name_, detaching_ ? "left to the next daemon" : "gone");
+}
+
+void Device::report_trouble(const ringio::QueueNotice& notice) {
+  services_.log.warn("{}: queue {}: {} ({}); further ones are only counted", name_, notice.queue.n,
+                     ringio::describe(notice.trouble), notice.detail);
+}
+
+}  // namespace xenblk::backend

@@ -1,0 +1,96 @@
+// One virtual disk of one guest: reads XenStore, asks negotiation::decide() what to do, and does
+// it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "backend/device_nodes.h"
+#include "backend/disk_rings.h"
+#include "backend/event_loop.h"
+#include "backend/image_opener.h"
+#include "backend/negotiation/device_state.h"
+#include "backend/negotiation/offer.h"
+#include "backend/negotiation/paths.h"
+#include "backend/negotiation/session.h"
+#include "xenblk/xen.h"
+
+namespace spdlog {
+class logger;
+}
+
+namespace xenblk::backend {
+
+// What devices share; borrowed, and longer-lived than any of them.
+struct Services {
+  EventLoop& loop;
+  XenStore& store;
+  WorkerPool& workers;
+  ImageOpener& opener;
+  spdlog::logger& log;
+  negotiation::Offer offer;
+};
+
+// Pinned; used by the loop's thread. Destroyed only after reconcile() has answered `gone`.
+class Device {
+ public:
+  // `changed` is called, on the loop's thread, when reconcile() is due because something that was
+  // started has finished. It must not call reconcile() itself.
+  Device(Services& services, negotiation::DeviceKey key, std::function<void()> changed);
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  enum class Outcome : std::uint8_t { alive, gone };
+
+  // Looks at XenStore and does what is due. Cheap when nothing is. `gone`: nothing is left of the
+  // device.
+  Outcome reconcile();
+
+  // From now on reconcile() gives everything back but leaves XenStore as it is, so that a frontend
+  // that is connected waits for the daemon that comes after us.
+  void detach() { detaching_ = true; }
+
+  const negotiation::DeviceKey& key() const { return key_; }
+
+ private:
+  enum class Progress : std::uint8_t { next, wait, gone };
+  Progress step();
+  Progress carry_out(negotiation::Action action, const negotiation::Seen& seen);
+  // What became of an action: `again` when XenStore has changed meanwhile, `refused` when it will
+  // not take what we write; neither counts as carried out.
+  enum class Result : std::uint8_t { done, again, refused };
+  Result perform(negotiation::Action action, const negotiation::Seen& seen);
+  Result publish_nodes(const negotiation::Seen& seen, std::vector<negotiation::Node> nodes);
+  Result publish_state(const negotiation::Seen& seen, negotiation::XenbusState state,
+                       std::vector<negotiation::Node> nodes = {});
+
+  Result offer(const negotiation::Seen& seen);
+  void open_image();
+  void image_opened(Expected<std::shared_ptr<Image>> image);
+  void close_image();
+  void connect_rings();
+  void rings_connected(Expected<void> result, const negotiation::Session& session);
+  void disconnect_rings();
+  Result publish_connected(const negotiation::Seen& seen);
+  Result tell_failure(const negotiation::Seen& seen);
+  void forget();
+  void report_trouble(const ringio::QueueNotice& notice);
+
+  Services& services_;
+  const negotiation::DeviceKey key_;
+  const std::string name_;
+  const std::function<void()> changed_;
+
+  negotiation::Own own_;
+  DiskRequest request_;
+  std::shared_ptr<Image> image_;
+  DiskRings rings_;
+  std::string failure_;  // why the image or the rings failed
+  std::string frontend_problem_;
+  bool detaching_ = false;
+  bool watching_ = false;
+};
+
+}  // namespace xenblk::backend

@@ -1,0 +1,89 @@
+#include "backend/device_nodes.h"
+
+#include <fmt/format.h>
+
+#include "backend/negotiation/values.h"
+#include "backend/store.h"
+
+namespace xenblk::backend {
+
+using negotiation::DeviceKey;
+using negotiation::HotplugStatus;
+using negotiation::quoted;
+using negotiation::Seen;
+using negotiation::XenbusState;
+
+namespace {
+
+HotplugStatus hotplug_status(const std::optional<std::string>& value) {
+  if (!value) return HotplugStatus::none;
+  return *value == "connected" ? HotplugStatus::connected : HotplugStatus::error;
+}
+
+// The frontend's path is known from the device's own; a backend directory that points elsewhere
+// would make us act for one guest on what another one wrote.
+std::string wrong_frontend(const DeviceKey& key, const std::string& path,
+                           const std::optional<std::string>& domain) {
+  if (path != negotiation::frontend_path(key)) {
+    return fmt::format("frontend is {}, not {}", quoted(path), negotiation::frontend_path(key));
+  }
+  if (domain != std::to_string(key.domain.n)) {
+    return fmt::format("frontend-id is {}, not {}", quoted(domain.value_or("")), key.domain.n);
+  }
+  return {};
+}
+
+void read_frontend(XenStore& store, const DeviceKey& key, Reading& reading) {
+  const auto value = read_node(store, negotiation::frontend_path(key) + "/state");
+  if (!value || !store.domain_exists(key.domain)) return;
+  const auto state = negotiation::parse_state(*value);
+  reading.seen.frontend = state.value_or(XenbusState::unknown);
+  reading.seen.frontend_valid = state.has_value();
+  if (!state) {
+    reading.frontend_problem = fmt::format("the frontend's state is {}", quoted(*value));
+  }
+}
+
+}  // namespace
+
+Reading read_device(XenStore& store, const DeviceKey& key) {
+  const auto directory = negotiation::backend_path(key);
+  const auto node = [&](const char* name) { return read_node(store, directory + "/" + name); };
+  Reading reading;
+  const auto frontend = node("frontend");
+  const auto state = node("state");
+  // A directory without these two is being made or being removed.
+  if (!frontend || !state) return reading;
+  auto& seen = reading.seen;
+  seen.exists = true;
+  seen.backend = negotiation::parse_state(*state).value_or(XenbusState::unknown);
+  seen.online = node("online") != "0";
+  seen.has_script = node("script").has_value();
+  seen.hotplug = hotplug_status(node("hotplug-status"));
+  reading.frontend_problem = wrong_frontend(key, *frontend, node("frontend-id"));
+  if (reading.frontend_problem.empty()) {
+    read_frontend(store, key, reading);
+  } else {
+    seen.frontend_valid = false;
+  }
+  return reading;
+}
+
+Expected<DiskRequest> read_disk_request(XenStore& store, const DeviceKey& key) {
+  const auto directory = negotiation::backend_path(key);
+  const auto node = [&](const char* name) { return read_node(store, directory + "/" + name); };
+  DiskRequest request;
+  const auto params = node("params");
+  if (!params) return fail(Errc::bad_node, "params is missing");
+  request.params = *params;
+  const auto mode = node("mode").value_or("w");
+  if (mode != "r" && mode != "w" && mode != "w!") {
+    return fail(Errc::bad_node, fmt::format("mode is {}, neither r nor w", quoted(mode)));
+  }
+  request.access = mode == "r" ? Access::read_only : Access::read_write;
+  request.cdrom = node("device-type") == "cdrom";
+  request.removable = node("removable") == "1";
+  return request;
+}
+
+}  // namespace xenblk::backend

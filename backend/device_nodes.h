@@ -1,0 +1,35 @@
+// Reads what XenStore says about one device. The only place that knows the names of the toolstack's
+// nodes.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "backend/negotiation/device_state.h"
+#include "backend/negotiation/paths.h"
+#include "xenblk/error.h"
+#include "xenblk/units.h"
+#include "xenblk/xen.h"
+
+namespace xenblk::backend {
+
+// What decide() needs, and in words why the frontend's side is not acceptable, if it is not.
+struct Reading {
+  negotiation::Seen seen;
+  std::string frontend_problem;
+};
+
+Reading read_device(XenStore& store, const negotiation::DeviceKey& key);
+
+// What the toolstack asks for (blkif.h, "Backend Device Properties"; libxl writes these nodes).
+struct DiskRequest {
+  std::string params;
+  Access access = Access::read_only;
+  bool cdrom = false;
+  bool removable = false;
+};
+
+// Errors: bad_node (params is missing, mode is neither r nor w).
+Expected<DiskRequest> read_disk_request(XenStore& store, const negotiation::DeviceKey& key);
+
+}  // namespace xenblk::backend

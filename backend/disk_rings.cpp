@@ -1,0 +1,67 @@
+#include "backend/disk_rings.h"
+
+#include <cassert>
+#include <utility>
+
+namespace xenblk::backend {
+
+void DiskRings::connect(const negotiation::Session& session, const RingPlan& plan,
+                        ConnectDone done) {
+  assert(connected_.empty() && awaited_ == 0);
+  outcome_ = {};
+  counters_.clear();
+  connect_done_ = std::move(done);
+  awaited_ = session.queues.size();
+  for (std::size_t index = 0; index < session.queues.size(); ++index) {
+    connect_one(session, plan, index);
+  }
+}
+
+void DiskRings::connect_one(const negotiation::Session& session, const RingPlan& plan,
+                            std::size_t index) {
+  auto& worker = pool_.take();
+  counters_.push_back(std::make_shared<ringio::QueueCounters>());
+  ringio::QueueSetup setup{.peer = plan.peer,
+                           .layout = session.layout,
+                           .ring_refs = session.queues[index].ring_refs,
+                           .remote_port = session.queues[index].port,
+                           .image = plan.image,
+                           .access = plan.access,
+                           .logical_sector_bytes = plan.logical_sector_bytes,
+                           .counters = counters_.back(),
+                           .notice = plan.notice};
+  worker.connect(std::move(setup), [this, &worker](Expected<ringio::QueueId> result) {
+    loop_.post([this, &worker, result = std::move(result)] { connect_result(worker, result); });
+  });
+}
+
+void DiskRings::connect_result(ringio::Worker& worker, Expected<ringio::QueueId> result) {
+  assert(awaited_ > 0);
+  if (result) {
+    connected_.push_back({&worker, *result});
+  } else if (outcome_) {
+    outcome_ = std::unexpected(std::move(result.error()));
+  }
+  if (--awaited_ == 0) all_answered();
+}
+
+void DiskRings::all_answered() {
+  const auto tell = [this] { std::exchange(connect_done_, {})(outcome_); };
+  if (outcome_ || connected_.empty()) return tell();
+  disconnect(tell);
+}
+
+void DiskRings::disconnect(DisconnectDone done) {
+  assert(awaited_ == 0 && !connected_.empty());
+  awaited_ = connected_.size();
+  const auto one_gone = [this, done = std::move(done)] {
+    if (--awaited_ > 0) return;
+    connected_.clear();
+    done();
+  };
+  for (const auto& queue : connected_) {
+    queue.worker->disconnect(queue.id, [this, one_gone] { loop_.post(one_gone); });
+  }
+}
+
+}  // namespace xenblk::backend

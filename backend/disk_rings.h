@@ -1,0 +1,69 @@
+// All rings of one disk: connected together, disconnected together, whichever workers serve them.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "backend/event_loop.h"
+#include "backend/negotiation/session.h"
+#include "ringio/worker.h"
+
+namespace xenblk::backend {
+
+// The workers of the daemon, and which of them is next in turn.
+struct WorkerPool {
+  std::vector<std::unique_ptr<ringio::Worker>> workers;
+  std::size_t next = 0;
+
+  ringio::Worker& take() { return *workers[next++ % workers.size()]; }
+};
+
+// What the rings of a disk have in common.
+struct RingPlan {
+  DomainId peer;
+  std::shared_ptr<Image> image;
+  Access access = Access::read_only;
+  std::uint32_t logical_sector_bytes = kSectorBytes;
+  std::function<void(const ringio::QueueNotice&)> notice;  // on the worker's thread
+};
+
+// Pinned; used by the loop's thread. Must not be destroyed while rings are connected or on their
+// way.
+class DiskRings {
+ public:
+  using ConnectDone = std::function<void(Expected<void>)>;
+  using DisconnectDone = std::function<void()>;
+
+  DiskRings(EventLoop& loop, WorkerPool& pool) : loop_(loop), pool_(pool) {}
+  DiskRings(const DiskRings&) = delete;
+  DiskRings& operator=(const DiskRings&) = delete;
+
+  // Connects a queue for each of the session's. When one fails, the others are disconnected again
+  // before `done` gets the first error. Only while nothing is connected.
+  void connect(const negotiation::Session& session, const RingPlan& plan, ConnectDone done);
+  // Drains and disconnects all. `done` runs when nothing of this disk is mapped or bound any more.
+  void disconnect(DisconnectDone done);
+
+  const std::vector<std::shared_ptr<ringio::QueueCounters>>& counters() const { return counters_; }
+
+ private:
+  struct Connected {
+    ringio::Worker* worker;
+    ringio::QueueId id;
+  };
+  void connect_one(const negotiation::Session& session, const RingPlan& plan, std::size_t index);
+  void connect_result(ringio::Worker& worker, Expected<ringio::QueueId> result);
+  void all_answered();
+
+  EventLoop& loop_;
+  WorkerPool& pool_;
+  std::vector<Connected> connected_;
+  std::vector<std::shared_ptr<ringio::QueueCounters>> counters_;
+  std::size_t awaited_ = 0;
+  Expected<void> outcome_;
+  ConnectDone connect_done_;
+};
+
+}  // namespace xenblk::backend

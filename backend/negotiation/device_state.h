@@ -1,0 +1,74 @@
+// The life of one device as a pure function: what we are, what we see, what to do next.
+//
+// Level-triggered: whoever wakes up for a device reads everything it needs into `Seen` and asks
+// decide() again and again, carrying out one action at a time, until the answer is Action::wait. No
+// decision depends on the order or the number of events (blkif.h, "State Diagrams", allows
+// frontends to skip states).
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "backend/negotiation/xenbus_state.h"
+
+namespace xenblk::negotiation {
+
+enum class ImagePhase : std::uint8_t { none, opening, open, failed, closing };
+enum class RingPhase : std::uint8_t { none, connecting, connected, failed, disconnecting };
+
+// What we have done so far; changed only by carrying out actions and by results that come back.
+struct Own {
+  XenbusState state = XenbusState::unknown;  // the last one that we wrote; unknown: none yet
+  ImagePhase image = ImagePhase::none;
+  bool image_told = false;  // `image-state` says that it is open
+  RingPhase rings = RingPhase::none;
+  // The frontend reached Connected in this session. If it then says Initialised it has started
+  // afresh, and its rings are others than ours.
+  bool frontend_was_connected = false;
+  bool failure_told = false;  // the reason is in XenStore and in the log
+  // Where the frontend stood when the failure was told. Only a frontend that has moved on is
+  // offered the device again, so that a broken image is not tried for ever.
+  XenbusState failed_at = XenbusState::unknown;
+};
+
+enum class HotplugStatus : std::uint8_t { none, connected, error };
+
+// What XenStore says now.
+struct Seen {
+  bool exists = false;                          // the backend directory is there
+  XenbusState backend = XenbusState::unknown;   // our own `state` node, which toolstacks write too
+  bool online = true;                           // the toolstack wants the device to survive a close
+  bool has_script = false;                      // a hotplug script runs once we are in InitWait
+  HotplugStatus hotplug = HotplugStatus::none;  // what that script has written
+  XenbusState frontend = XenbusState::unknown;  // unknown: node, directory or domain is gone
+  bool frontend_valid = true;                   // its `state` is a number from 0 to 8
+};
+
+enum class Action : std::uint8_t {
+  wait,               // nothing to do until something changes
+  offer,              // publish the offer and InitWait, in one transaction
+  open_image,         // start opening
+  tell_image,         // write `image-state`, which the hotplug script waits for
+  connect_rings,      // negotiate, map, bind
+  publish_connected,  // publish the disk's properties and Connected, in one transaction
+  disconnect_rings,   // drain, answer, unmap, unbind
+  close_image,
+  tell_failure,   // `error`, `hotplug-error`, `image-state`, and the log
+  state_closing,  // write Closing
+  state_closed,   // write Closed
+  forget,         // the device is gone and nothing is left of it
+};
+
+std::string_view name(Action action);
+
+Action decide(const Own& own, const Seen& seen);
+
+// Remembers what later decisions need of what is seen now. To be applied before decide().
+Own observe(Own own, const Seen& seen);
+
+// What becomes of Own when an action was carried out, or, for open_image, connect_rings,
+// disconnect_rings and close_image, when it was started (their results are set by whoever receives
+// them).
+Own after(Action action, Own own, const Seen& seen);
+
+}  // namespace xenblk::negotiation

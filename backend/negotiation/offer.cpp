@@ -1,0 +1,27 @@
+#include "backend/negotiation/offer.h"
+
+namespace xenblk::negotiation {
+
+std::vector<Node> offer_nodes(const Offer& offer) {
+  // Ring size is said in both schemes, identical (blkif.h note 3): old frontends read
+  // max-ring-pages only.
+  return {{"max-ring-page-order", std::to_string(offer.max_ring_order)},
+          {"max-ring-pages", std::to_string(1U << offer.max_ring_order)},
+          {"multi-queue-max-queues", std::to_string(offer.max_queues)}};
+}
+
+std::vector<Node> property_nodes(const DiskProperties& disk) {
+  const std::uint32_t info = (disk.cdrom ? blkif::kInfoCdrom : 0U) |
+                             (disk.removable ? blkif::kInfoRemovable : 0U) |
+                             (disk.access == Access::read_only ? blkif::kInfoReadOnly : 0U);
+  // `sectors` counts 512 bytes whatever sector-size says (blkif.h, comment on "sectors").
+  return {{"sectors", std::to_string(disk.capacity.n)},
+          {"sector-size", std::to_string(disk.logical_sector_bytes)},
+          {"physical-sector-size", std::to_string(disk.physical_sector_bytes)},
+          {"info", std::to_string(info)},
+          {"feature-flush-cache", "1"},
+          {"feature-barrier", "1"},
+          {"feature-persistent", "0"}};
+}
+
+}  // namespace xenblk::negotiation

@@ -1,0 +1,124 @@
+// One file, many users.
+#include "vhd/image_registry.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "tests/vhd/blocking_disk.h"
+#include "tests/vhd/temp_dir.h"
+
+namespace xenblk::vhd {
+namespace {
+
+class ImageRegistryTest : public ::testing::Test {
+ protected:
+  void SetUp() override { path_ = dir_.make_file("a", 8192); }
+
+  std::shared_ptr<Image> open(const std::string& spec, Access access) {
+    return registry_.open(parse_image_spec(spec).value(), access).value();
+  }
+  Error open_error(const std::string& spec, Access access) {
+    const auto image = registry_.open(parse_image_spec(spec).value(), access);
+    return image ? Error{} : image.error();
+  }
+  void close(std::shared_ptr<Image>& image) { EXPECT_TRUE(registry_.close(std::move(image))); }
+
+  test::TempDir dir_;
+  std::string path_;
+  ImageRegistry registry_;
+};
+
+TEST_F(ImageRegistryTest, SharesOneImageBetweenWriters) {
+  auto one = open(path_, Access::read_write);
+  auto two = open("raw:" + path_, Access::read_write);
+  EXPECT_EQ(one, two);
+  close(one);
+  close(two);
+}
+
+TEST_F(ImageRegistryTest, KnowsAFileByItsLinks) {
+  ASSERT_EQ(::link(path_.c_str(), dir_.path("hard").c_str()), 0);
+  ASSERT_EQ(::symlink(path_.c_str(), dir_.path("soft").c_str()), 0);
+  auto one = open(path_, Access::read_write);
+  auto two = open(dir_.path("hard"), Access::read_write);
+  auto three = open(dir_.path("soft"), Access::read_write);
+  EXPECT_EQ(one, two);
+  EXPECT_EQ(one, three);
+  close(one);
+  close(two);
+  close(three);
+}
+
+TEST_F(ImageRegistryTest, GivesAReaderAViewOfTheWritersImage) {
+  auto writer = open(path_, Access::read_write);
+  auto reader = open(path_, Access::read_only);
+  test::FileEngine engine;
+  EXPECT_EQ(test::BlockingDisk(*writer, engine).write(1, test::bytes_of(1, 9)), IoStatus::okay);
+  test::BlockingDisk read_disk(*reader, engine);
+  EXPECT_EQ(read_disk.read(1, 1).data, test::bytes_of(1, 9));
+  EXPECT_EQ(read_disk.write(1, test::bytes_of(1, 8)), IoStatus::read_only);
+  EXPECT_EQ(read_disk.flush(), IoStatus::okay);
+  EXPECT_EQ(reader->info().access, Access::read_only);
+  close(writer);
+  EXPECT_EQ(read_disk.read(1, 1).data, test::bytes_of(1, 9));
+  close(reader);
+}
+
+TEST_F(ImageRegistryTest, RefusesAWriterBesideReaders) {
+  auto reader = open(path_, Access::read_only);
+  EXPECT_EQ(open_error(path_, Access::read_write),
+            (Error{Errc::locked, 0, path_ + ": in use read-only as " + path_}));
+  close(reader);
+  auto writer = open(path_, Access::read_write);
+  close(writer);
+}
+
+TEST_F(ImageRegistryTest, RefusesASecondFormat) {
+  auto raw = open(path_, Access::read_only);
+  EXPECT_EQ(open_error("vhd:" + path_, Access::read_only),
+            (Error{Errc::locked, 0, path_ + ": in use with another format as " + path_}));
+  close(raw);
+}
+
+TEST_F(ImageRegistryTest, RefusesWhatAnotherRegistryHolds) {
+  auto mine = open(path_, Access::read_write);
+  ImageRegistry other;
+  EXPECT_EQ(other.open({Format::raw, path_, {}}, Access::read_write).error(),
+            (Error{Errc::locked, EAGAIN, path_ + ": locked by another process"}));
+  close(mine);
+}
+
+TEST_F(ImageRegistryTest, NamesTheFileInEveryError) {
+  const auto tiny = dir_.make_file("tiny", 3);
+  EXPECT_EQ(open_error(tiny, Access::read_only),
+            (Error{Errc::bad_image, 0, tiny + ": smaller than one sector"}));
+  EXPECT_EQ(open_error(dir_.path("none"), Access::read_only),
+            (Error{Errc::not_found, ENOENT, dir_.path("none")}));
+}
+
+TEST_F(ImageRegistryTest, GivesEveryUserOfNullAnImageOfItsOwn) {
+  auto one = open("null:1M", Access::read_write);
+  auto two = open("null:1M", Access::read_write);
+  EXPECT_NE(one, two);
+  EXPECT_EQ(one->info().capacity.n, 2048U);
+  close(one);
+  close(two);
+}
+
+TEST_F(ImageRegistryTest, MayBeUsedByManyThreads) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([this] {
+      for (int round = 0; round < 50; ++round) {
+        auto image = open(path_, Access::read_write);
+        close(image);
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace xenblk::vhd

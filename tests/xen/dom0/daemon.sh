@@ -1,0 +1,56 @@
+# xenblkd as a process: start it, end it, measure it. Sourced by `run`.
+# shellcheck shell=bash
+
+daemon=/job/xenblkd
+daemon_pid_file=/run/xenblk/xenblkd.pid
+
+# start_daemon [OPTIONS...]: returns when it serves. Its exit status will be in $scratch/daemon-status: it is nobody's
+# child by then.
+start_daemon() {
+  rm -f "$scratch/daemon-status"
+  (
+    trap '' HUP
+    status=0
+    "$daemon" -D "$@" >> "$out/xenblkd.log" 2>&1 < /dev/null || status=$?
+    echo "$status" > "$scratch/daemon-status"
+  ) &
+  disown
+  wait_for 60 daemon_serves_or_ended || true
+  [ ! -e "$scratch/daemon-status" ] || fail "xenblkd ended at its start: $(tail -n 3 "$out/xenblkd.log")"
+  daemon_serves || fail "no $daemon_pid_file after 60 s"
+}
+
+daemon_serves_or_ended() { [ -e "$scratch/daemon-status" ] || daemon_serves; }
+
+daemon_serves() { [ -s "$daemon_pid_file" ] && kill -0 "$(<"$daemon_pid_file")" 2>/dev/null; }
+
+expect_daemon_alive() { daemon_serves || fail "xenblkd is gone: $(tail -n 3 "$out/xenblkd.log")"; }
+
+# end_daemon: SIGTERM, and its status must be 0.
+end_daemon() {
+  expect_daemon_alive
+  kill -TERM "$(<"$daemon_pid_file")"
+  wait_for 60 test -s "$scratch/daemon-status" || fail "xenblkd did not end within 60 s of SIGTERM"
+  expect_equal "the exit status of xenblkd" 0 "$(<"$scratch/daemon-status")"
+}
+
+# expect_daemon_refuses PATTERN [OPTIONS...]: a start that must end with status 1 and one line that matches.
+expect_daemon_refuses() {
+  local pattern=$1 status=0 text
+  shift
+  text=$(timeout 60 "$daemon" -D "$@" 2>&1 >/dev/null) || status=$?
+  echo "$text"
+  expect_equal "the exit status" 1 "$status"
+  expect_one_line "its message" "$text"
+  expect_match "its message" "$pattern" "$text"
+}
+
+daemon_descriptors() {
+  local all=(/proc/"$(<"$daemon_pid_file")"/fd/*)
+  echo ${#all[@]}
+}
+
+# A mapped grant is a mapping of /dev/xen/gntdev.
+daemon_mapped_grants() { grep -c /dev/xen/gntdev "/proc/$(<"$daemon_pid_file")/maps" || true; }
+
+daemon_memory_kb() { awk '/^VmRSS:/ {print $2}' "/proc/$(<"$daemon_pid_file")/status"; }

@@ -1,0 +1,103 @@
+# Guests: create them as a user would, with xl, and let them run commands. Sourced by `run`.
+# shellcheck shell=bash
+
+guest_initrd=$scratch/guest-initrd.gz
+
+# disk VDEV ACCESS TARGET: an entry of a guest's disk list, as our documentation shows it.
+disk() {
+  echo "'vdev=$1,access=$2,script=block-xenblk,target=$3'"
+}
+
+# guest_create NAME "CONFIGURATION LINES" DISK...: with what every guest here has; returns when it takes commands.
+linux_guest_create() {
+  local name=$1 settings=$2
+  shift 2
+  [ -e "$guest_initrd" ] || cat /guest/initrd.gz "$job/guest.cpio.gz" > "$guest_initrd"
+  write_config "$name" "$@" <<END
+memory = 384
+kernel = "/guest/vmlinuz"
+ramdisk = "$guest_initrd"
+extra = "console=hvc0 quiet"
+$settings
+END
+  xl_create "$name" || fail "xl create: $(grep -i error "$scratch/xl-create" | head -n 3)"
+  guest_await_text "$name" "GUEST-READY" 180
+}
+
+# grub_create NAME "CONFIGURATION LINES" DISK...: a PV boot loader as the guest. It does what /boot/grub/grub.cfg on
+# one of its disks says, and its blkfront is not the kernel's.
+grub_create() {
+  local name=$1 settings=$2
+  shift 2
+  write_config "$name" "$@" <<< "memory = 128
+$settings"
+  xl_create "$name" || fail "xl create: $(grep -i error "$scratch/xl-create" | head -n 3)"
+}
+
+write_config() {
+  local name=$1
+  shift
+  local IFS=,
+  { printf 'name = "%s"\non_poweroff = "destroy"\non_crash = "preserve"\ndisk = [ %s ]\n' "$name" "$*"; cat; } \
+    > "$scratch/$name.cfg"
+  cat "$scratch/$name.cfg"
+}
+
+# What xl said is in $scratch/xl-create, for the check that wants it to fail.
+xl_create() { xl_logged create "$scratch/$1.cfg" > "$scratch/xl-create" 2>&1; }
+
+# xl_logged ARGUMENTS...: xl with a time limit; its output is also kept for the failure report.
+xl_logged() {
+  echo "# xl $*" >> "$out/xl.log"
+  timeout 120 xl "$@" 2>&1 | tee -a "$out/xl.log"
+  return "${PIPESTATUS[0]}"
+}
+
+guest_domid() { xl domid "$1" 2>/dev/null; }
+
+guest_console_log() { echo "/var/log/xen/console/guest-$1.log"; }
+
+guest_await_text() {
+  local name=$1 text=$2 seconds_max=$3
+  wait_for "$seconds_max" grep -qs -- "$text" "$(guest_console_log "$name")" ||
+    fail "guest $name did not say '$text' within $seconds_max s"
+}
+
+# guest_run NAME SECONDS COMMAND: typed on the guest's console; prints what it printed, ends with its status.
+guest_run() {
+  local name=$1 seconds_max=$2 number=$EPOCHREALTIME tty log status
+  log=$(guest_console_log "$name")
+  tty=$(xenstore-read "/local/domain/$(guest_domid "$name")/console/tty") || fail "guest $name is not there"
+  printf '%s %s\n' "$number" "$3" > "$tty"
+  wait_for "$seconds_max" grep -qs "^GUEST-DONE $number " "$log" ||
+    fail "guest $name is not done with '$3' after $seconds_max s: $(guest_said "$name" "$number" | tail -n 3)"
+  guest_said "$name" "$number"
+  status=$(tr -d '\r' < "$log" | awk -v number="$number" '$1 == "GUEST-DONE" && $2 == number {print $3}')
+  return "$status"
+}
+
+guest_said() {
+  tr -d '\r' < "$(guest_console_log "$1")" |
+    awk -v number="$2" '$1 == "GUEST-DONE" && $2 == number {exit} said && NF {print}
+                        $1 == "GUEST-RUN" && $2 == number {said = 1}'
+}
+
+# guest_expect NAME SECONDS COMMAND: as guest_run, and the status must be 0.
+guest_expect() {
+  local said
+  said=$(guest_run "$@") || fail "in guest $1, '$3': $(tail -n 4 <<< "$said")"
+  echo "$said"
+}
+
+guest_power_off() {
+  local name=$1 domid
+  domid=$(guest_domid "$name") || fail "guest $name is not there"
+  echo "0 poweroff -f" > "$(xenstore-read "/local/domain/$domid/console/tty")"
+  guest_await_end "$name" 90
+}
+
+guest_await_end() {
+  wait_for "$2" guest_gone "$1" || fail "guest $1 did not end within $2 s"
+}
+
+guest_gone() { ! guest_domid "$1" > /dev/null; }

@@ -1,0 +1,115 @@
+# What dom0 can ask a guest to do. Sourced by /guest/main in the guest, where the shell is busybox; each function ends
+# with status 0 when all was well, and prints the reason when not.
+# shellcheck shell=sh
+
+say() {
+  echo "guest: $*"
+  return 1
+}
+
+# disk_appears DISK, disk_goes DISK: blkfront works in its own time, so both wait up to a minute.
+disk_appears() { wait_until "[ -b /dev/$1 ]" || say "/dev/$1 did not appear"; }
+disk_goes() { wait_until "[ ! -e /dev/$1 ]" || say "/dev/$1 did not go"; }
+
+wait_until() {
+  for _ in $(seq 300); do
+    if eval "$1"; then return 0; fi
+    sleep 0.2
+  done
+  return 1
+}
+
+# disk_facts DISK: what the guest's kernel made of the backend's nodes.
+disk_facts() {
+  echo "bytes=$(blockdev --getsize64 "/dev/$1") sector=$(blockdev --getss "/dev/$1")" \
+    "read_only=$(blockdev --getro "/dev/$1") queues=$(find "/sys/block/$1/mq/" -mindepth 1 -maxdepth 1 | wc -l)" \
+    "depth=$(cat "/sys/block/$1/queue/nr_requests") cache=$(tr ' ' '-' < "/sys/block/$1/queue/write_cache")"
+}
+
+disk_sum() { sha256sum < "/dev/$1" | cut -d' ' -f1; }
+
+# file_system DISK FILES: make one, fill it with random files, and find all again after a new mount. The second mount
+# reads from the disk: the kernel drops its cache of a block device at the last close.
+file_system() {
+  disk=$1 files=$2 sums=/tmp/sums.$1 where=/mnt/$1
+  mkdir -p "$where"
+  mke2fs -q -F -t ext4 "/dev/$disk" || { say "mke2fs failed"; return; }
+  mount -t ext4 "/dev/$disk" "$where" || { say "the first mount failed"; return; }
+  for i in $(seq "$files"); do
+    # Odd lengths: the file system then writes single blocks and tails as well as long runs.
+    head -c $((i * 77773)) /dev/urandom > "$where/file.$i" || { say "writing file $i failed"; return; }
+  done
+  mkdir "$where/directory"
+  for i in $(seq 200); do echo "$i" > "$where/directory/$i"; done
+  (cd "$where" && find . -type f -exec sha256sum {} +) > "$sums"
+  umount "$where" || { say "umount failed"; return; }
+  mount -t ext4 "/dev/$disk" "$where" || { say "the second mount failed"; return; }
+  (cd "$where" && sha256sum -c "$sums" 2>&1) | grep -v ': OK$' > /tmp/wrong
+  umount "$where"
+  if [ -s /tmp/wrong ]; then cat /tmp/wrong; say "files differ"; return; fi
+  e2fsck -f -n "/dev/$disk" > /tmp/e2fsck 2>&1 || { cat /tmp/e2fsck; say "e2fsck found errors"; return; }
+  echo "$(wc -l < "$sums") files verified"
+}
+
+# fio_verify DISK SIZE [FIO OPTIONS...]: random reads and writes, 32 at a time, each block read back and checked.
+fio_verify() {
+  disk=$1 size=$2
+  shift 2
+  fio --name=verify --filename="/dev/$disk" --size="$size" --rw=randrw --rwmixread=30 --bs=4k --iodepth=32 \
+    --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --randseed="$$" \
+    "$@" > "/tmp/fio.$disk" 2>&1 || { cat "/tmp/fio.$disk"; say "fio failed"; return; }
+  grep -qE 'err= *0' "/tmp/fio.$disk" || { cat "/tmp/fio.$disk"; say "fio counted an error"; return; }
+  grep -E '^ +(read|write):' "/tmp/fio.$disk"
+}
+
+# background_io DISK: verified I/O in a loop until background_end, which fails if any round did.
+background_io() {
+  rm -f "/tmp/background.$1".*
+  (
+    rounds=0
+    while [ ! -e "/tmp/background.$1.stop" ]; do
+      if ! fio_verify "$1" 2m --iodepth=8; then echo "after $rounds rounds"; break; fi
+      rounds=$((rounds + 1))
+      echo "$rounds" > "/tmp/background.$1.rounds"
+    done > "/tmp/background.$1.log" 2>&1
+    touch "/tmp/background.$1.ended"
+  ) &
+}
+
+background_end() {
+  [ ! -e "/tmp/background.$1.ended" ] || { cat "/tmp/background.$1.log"; say "I/O ended before its time"; return; }
+  touch "/tmp/background.$1.stop"
+  wait_until "[ -e /tmp/background.$1.ended ]" || { say "I/O hangs"; return; }
+  if grep guest: "/tmp/background.$1.log"; then cat "/tmp/background.$1.log"; return 1; fi
+  [ -s "/tmp/background.$1.rounds" ] || { say "not one round was done"; return; }
+  echo "$(cat "/tmp/background.$1.rounds") rounds of verified I/O"
+}
+
+# write_refused DISK: the disk says that it is read-only, and no byte can be written.
+write_refused() {
+  [ "$(blockdev --getro "/dev/$1")" = 1 ] || { say "$1 does not look read-only"; return; }
+  if dd if=/dev/urandom of="/dev/$1" bs=4096 count=1 oflag=direct conv=notrunc 2>/tmp/dd; then
+    say "a write to $1 was accepted"
+    return
+  fi
+  cat /tmp/dd
+}
+
+# touch_disk DISK: a few random blocks there and back, past the cache.
+touch_disk() {
+  dd if=/dev/urandom of=/tmp/touch bs=64k count=8 2>/dev/null
+  dd if=/tmp/touch of="/dev/$1" bs=64k oflag=direct 2>/tmp/dd || { cat /tmp/dd; say "writing $1 failed"; return; }
+  dd if="/dev/$1" bs=64k count=8 iflag=direct 2>/tmp/dd | cmp - /tmp/touch || say "$1 gives other data back"
+}
+
+copy_disk() {
+  dd if="/dev/$1" of="/dev/$2" bs=256k conv=fsync 2>/tmp/dd || { cat /tmp/dd; say "copying $1 to $2 failed"; }
+}
+
+# no_kernel_complaint: blkfront reports a backend that broke the protocol, and failed requests, only here.
+no_kernel_complaint() {
+  if dmesg | grep -iE 'I/O error|blkfront.*(invalid|error|disabled|fail|unable|unexpected)|not unmapped|xenbus.*error|Call Trace'
+  then
+    say "the kernel complains"
+  fi
+}

@@ -1,0 +1,32 @@
+// An image whose sector n is the file's sector n: raw, and fixed VHD. Each request is one operation
+// on the file. Owns the file. Threads and guarantees as image.h says.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "vhd/flush_group.h"
+#include "xenblk/image.h"
+
+namespace xenblk::vhd {
+
+class FlatImage final : public Image {
+ public:
+  FlatImage(std::unique_ptr<File> file, ImageInfo info);
+  const ImageInfo& info() const override { return info_; }
+  void submit(ImageRequest& request) noexcept override;
+  Expected<void> finish() override;
+
+ private:
+  void transfer(ImageRequest& request) noexcept;
+
+  std::unique_ptr<File> file_;
+  const ImageInfo info_;
+  FlushGroup flushes_;
+};
+
+// The whole file is the disk; what is left over a multiple of 512 bytes is not served.
+Expected<std::unique_ptr<Image>> open_raw_image(std::unique_ptr<File> file,
+                                                std::uint32_t physical_sector_bytes);
+
+}  // namespace xenblk::vhd
