@@ -28,4 +28,4 @@ kernel_modules=(
 )
 
 # Programs of dom0 that go into the guests' initramfs too, with their libraries. The rest there is busybox.
-guest_programs=(/usr/bin/fio /usr/sbin/mke2fs /usr/sbin/e2fsck /usr/sbin/blkdiscard /usr/bin/sha256sum)
+guest_programs=(/usr/bin/fio /usr/sbin/mke2fs /usr/sbin/e2fsck /usr/sbin/blkdiscard)
