@@ -1,0 +1,70 @@
+// The one parser of guest input: a private copy of a slot becomes a Request that has been checked
+// completely, or a Refusal that says how to answer. Pure functions; any thread; nothing fails
+// otherwise.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <expected>
+#include <span>
+
+#include "ringio/counters.h"
+#include "ringio/raw_slot.h"
+#include "xenblk/blkif.h"
+#include "xenblk/units.h"
+
+namespace xenblk::ringio {
+
+// What a queue allows.
+struct Limits {
+  SectorCount capacity;
+  Access access = Access::read_only;
+  std::uint32_t logical_sector_bytes = kSectorBytes;
+  bool offer_flush = false;
+  bool offer_barrier = false;
+  bool offer_discard = false;
+};
+
+// A part of a guest page, in 512-byte sectors, both ends included.
+struct Segment {
+  GrantRef ref;
+  std::uint8_t first_sect = 0;
+  std::uint8_t last_sect = 0;
+
+  std::uint32_t sectors() const { return last_sect - first_sect + 1U; }
+  auto operator<=>(const Segment&) const = default;
+};
+
+struct Request {
+  std::uint64_t id = 0;
+  blkif::Op op = blkif::Op::read;  // read, write, write_barrier, flush_diskcache or discard
+  SectorIndex first;
+  SectorCount count;  // 0 for an empty flush or barrier
+  std::uint32_t segment_count = 0;
+  std::array<Segment, blkif::kMaxSegments> segments;
+
+  std::span<const Segment> data() const { return std::span(segments).first(segment_count); }
+  bool carries_data() const { return segment_count != 0; }
+  std::uint32_t data_bytes() const {
+    return carries_data() ? static_cast<std::uint32_t>(count.n) * kSectorBytes : 0;
+  }
+};
+
+// The answer to a request that is not served. `operation` is echoed as the guest wrote it (for an
+// indirect request the operation inside it).
+struct Refusal {
+  std::uint64_t id = 0;
+  std::uint8_t operation = 0;
+  blkif::Status status = blkif::Status::error;
+  Trouble trouble = Trouble::unknown_operation;
+  std::uint64_t detail = 0;  // the offending number, for the log
+
+  friend bool operator==(const Refusal&, const Refusal&) = default;
+};
+
+// The handle field is ignored: a queue belongs to one disk, and the hypervisor does not vouch for
+// it.
+std::expected<Request, Refusal> decode(const RawSlot& raw, blkif::Layout layout,
+                                       const Limits& limits);
+
+}  // namespace xenblk::ringio

@@ -1,0 +1,77 @@
+// One request in flight and everything it needs: nothing is allocated for a request. Pinned; owned
+// by the worker's SlotPool, one thread.
+#pragma once
+
+#include <array>
+#include <boost/intrusive/list.hpp>
+#include <cassert>
+#include <cstdint>
+
+#include "ringio/decode.h"
+#include "xenblk/clock.h"
+#include "xenblk/image.h"
+
+namespace xenblk::ringio {
+
+class Queue;
+
+// The life of a request. Every arrow of the picture is in may_follow(), and nothing else happens:
+//
+//   free -> taken -> data_in -> at_image -> data_out -> answered -> free
+//
+// data_in only with data for the disk, data_out only with data for the guest; from everywhere
+// between taken and data_out a failure leads straight to answered, which nothing but `free`
+// follows. So no request is answered twice, and none is forgotten.
+enum class Step : std::uint8_t { free, taken, data_in, at_image, data_out, answered };
+
+constexpr bool may_follow(Step from, Step to) {
+  switch (from) {
+    case Step::free:
+      return to == Step::taken;
+    case Step::taken:
+      return to == Step::data_in || to == Step::at_image;
+    case Step::data_in:
+      return to == Step::at_image || to == Step::answered;
+    case Step::at_image:
+      return to == Step::at_image || to == Step::data_out || to == Step::answered;
+    case Step::data_out:
+      return to == Step::answered;
+    case Step::answered:
+      return to == Step::free;
+  }
+  return false;
+}
+
+struct SlotHookTag;
+using SlotHook = boost::intrusive::list_base_hook<boost::intrusive::tag<SlotHookTag>>;
+
+// What the image is asked for one after another: a barrier with data needs three (flush, write,
+// flush).
+struct Phases {
+  std::array<ImageOp, 3> ops = {};
+  std::uint8_t count = 0;
+  std::uint8_t next = 0;
+};
+
+// Is the ImageRequest that is handed to the image, so that the way back needs no search.
+struct RequestSlot : ImageRequest, SlotHook {
+  Queue* queue = nullptr;
+  Request request;
+  Phases phases;
+  Instant taken_at;
+  blkif::Status answer = blkif::Status::okay;
+
+  Step step() const { return step_; }
+  void go(Step next) {
+    assert(may_follow(step_, next));
+    step_ = next;
+  }
+
+ private:
+  Step step_ = Step::free;
+};
+
+using SlotList = boost::intrusive::list<RequestSlot, boost::intrusive::base_hook<SlotHook>,
+                                        boost::intrusive::constant_time_size<false>>;
+
+}  // namespace xenblk::ringio
