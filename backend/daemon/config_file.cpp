@@ -5,7 +5,8 @@
 #include <fstream>
 #include <limits>
 #include <sstream>
-#define TOML_EXCEPTIONS 0
+// Only this file uses it, so there is no need for its shared library.
+#define TOML_HEADER_ONLY 1
 #include <toml++/toml.h>
 
 namespace xenblk::daemon {
@@ -63,14 +64,14 @@ Expected<Settings> read_config_file(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;
   if (!file || !(text << file.rdbuf())) return fail_os(errno != 0 ? errno : EIO, path);
-  const auto parsed = toml::parse(text.str(), path);
-  if (!parsed) {
-    return at(path, parsed.error().source(), parsed.error().description());
-  }
   Settings settings;
-  for (const auto& [key, node] : parsed.table()) {
-    if (auto taken = take(path, key.str(), node, settings); !taken)
-      return std::unexpected(taken.error());
+  try {
+    for (const auto& [key, node] : toml::parse(text.str(), path)) {
+      auto taken = take(path, key.str(), node, settings);
+      if (!taken) return std::unexpected(std::move(taken.error()));
+    }
+  } catch (const toml::parse_error& error) {
+    return at(path, error.source(), error.description());
   }
   if (auto fine = check_settings(settings); !fine) {
     return fail(Errc::bad_spec, fmt::format("{}: {}", path, describe(fine.error())));

@@ -77,7 +77,8 @@ LAYERS = (
     # Programs: where a Xen is chosen.
     layer("backend/daemon", CONTROL + " backend/platform/loopback backend/platform/libxen cli"),
     layer("tools", "include intrusive vhd os fmt cli json"),
-    layer("bench", "include intrusive ringio vhd backend/platform/loopback os fmt cli json benchmark"),
+    layer("bench", "include intrusive ringio vhd backend/platform/loopback os fmt cli json benchmark",
+          "xenblk_load"),
     Layer("tests", EVERYTHING),
 )
 

@@ -1,27 +1,30 @@
 # Guests: create them as a user would, with xl, and let them run commands. Sourced by `run`.
 # shellcheck shell=bash
 
-guest_initrd=$scratch/guest-initrd.gz
+GUEST_ARGUMENTS=
+guest_initrd=$scratch/guest-initrd
 
 # disk VDEV ACCESS TARGET: an entry of a guest's disk list, as our documentation shows it.
 disk() {
   echo "'vdev=$1,access=$2,script=block-xenblk,target=$3'"
 }
 
-# guest_create NAME "CONFIGURATION LINES" DISK...: with what every guest here has; returns when it takes commands.
+# linux_guest_create NAME "CONFIGURATION LINES" DISK...: with what every guest here has; returns when it takes commands.
+# GUEST_ARGUMENTS is appended to the kernel's command line.
 linux_guest_create() {
   local name=$1 settings=$2
   shift 2
-  [ -e "$guest_initrd" ] || cat /guest/initrd.gz "$job/guest.cpio.gz" > "$guest_initrd"
+  # The kernel unpacks one archive after the other; the one that is not compressed has to come first.
+  [ -e "$guest_initrd" ] || cat "$job/guest.cpio" /guest/initrd.zst > "$guest_initrd"
   write_config "$name" "$@" <<END
 memory = 384
 kernel = "/guest/vmlinuz"
 ramdisk = "$guest_initrd"
-extra = "console=hvc0 quiet"
+extra = "console=hvc0 quiet mitigations=off $GUEST_ARGUMENTS"
 $settings
 END
   xl_create "$name" || fail "xl create: $(grep -i error "$scratch/xl-create" | head -n 3)"
-  guest_await_text "$name" "GUEST-READY" 180
+  guest_await_text "$name" "GUEST-READY" 240
 }
 
 # grub_create NAME "CONFIGURATION LINES" DISK...: a PV boot loader as the guest. It does what /boot/grub/grub.cfg on
@@ -68,6 +71,7 @@ guest_run() {
   local name=$1 seconds_max=$2 number=$EPOCHREALTIME tty log status
   log=$(guest_console_log "$name")
   tty=$(xenstore-read "/local/domain/$(guest_domid "$name")/console/tty") || fail "guest $name is not there"
+  grep -qs GUEST-READY "$log" || fail "guest $name never took commands"
   printf '%s %s\n' "$number" "$3" > "$tty"
   wait_for "$seconds_max" grep -qs "^GUEST-DONE $number " "$log" ||
     fail "guest $name is not done with '$3' after $seconds_max s: $(guest_said "$name" "$number" | tail -n 3)"

@@ -7,7 +7,7 @@ scratch=/tmp/lab
 images=/srv
 
 # Any one check may take this long. The machine below may be slow and shared, so it only catches what hangs.
-check_seconds_max=240
+check_seconds_max=400
 
 mkdir -p "$scratch" "$out/failures" "$out/checks"
 # Reading from a pipe that never has anything is a sleep that starts no process; those are dear in a software CPU.
@@ -34,7 +34,7 @@ check() {
     verdict "FAIL $name: $reason"
     explain_failure "$name" "$log" | tee "$out/failures/$(basename "$log")"
   fi
-  echo "      $((SECONDS - started)) s" >> "$log"
+  echo "$((SECONDS - started)) s: $name" >> "$out/timings"
 }
 
 # The subshell's reason; the first one counts, what follows from it does not.

@@ -1,5 +1,6 @@
 # What dom0 can ask a guest to do. Sourced by /guest/main in the guest, where the shell is busybox; each function ends
-# with status 0 when all was well, and prints the reason when not.
+# with status 0 when all was well, and prints the reason when not. Programs of e2fsprogs and util-linux are called by
+# their path: busybox prefers its own applets of that name, whatever PATH says.
 # shellcheck shell=sh
 
 say() {
@@ -33,7 +34,7 @@ disk_sum() { sha256sum < "/dev/$1" | cut -d' ' -f1; }
 file_system() {
   disk=$1 files=$2 sums=/tmp/sums.$1 where=/mnt/$1
   mkdir -p "$where"
-  mke2fs -q -F -t ext4 "/dev/$disk" || { say "mke2fs failed"; return; }
+  /usr/bin/mke2fs -q -F -t ext4 "/dev/$disk" || { say "mke2fs failed"; return; }
   mount -t ext4 "/dev/$disk" "$where" || { say "the first mount failed"; return; }
   for i in $(seq "$files"); do
     # Odd lengths: the file system then writes single blocks and tails as well as long runs.
@@ -47,7 +48,7 @@ file_system() {
   (cd "$where" && sha256sum -c "$sums" 2>&1) | grep -v ': OK$' > /tmp/wrong
   umount "$where"
   if [ -s /tmp/wrong ]; then cat /tmp/wrong; say "files differ"; return; fi
-  e2fsck -f -n "/dev/$disk" > /tmp/e2fsck 2>&1 || { cat /tmp/e2fsck; say "e2fsck found errors"; return; }
+  /usr/bin/e2fsck -f -n "/dev/$disk" > /tmp/e2fsck 2>&1 || { cat /tmp/e2fsck; say "e2fsck found errors"; return; }
   echo "$(wc -l < "$sums") files verified"
 }
 

@@ -8,6 +8,7 @@ host_tools=(
   "mmdebstrap mmdebstrap"
   "qemu-system-x86_64 qemu-system-x86 ipxe-qemu seabios"
   "cpio cpio"
+  "zstd zstd"
   "mke2fs e2fsprogs"
   "debugfs e2fsprogs"
   "depmod kmod"
@@ -28,4 +29,4 @@ kernel_modules=(
 )
 
 # Programs of dom0 that go into the guests' initramfs too, with their libraries. The rest there is busybox.
-guest_programs=(/usr/bin/fio /usr/sbin/mke2fs /usr/sbin/e2fsck /usr/sbin/blkdiscard /usr/bin/sha256sum)
+guest_programs=(/usr/bin/fio /usr/sbin/mke2fs /usr/sbin/e2fsck /usr/sbin/blkdiscard)

@@ -1,0 +1,41 @@
+// Event channels through /dev/xen/evtchn.
+#pragma once
+
+// The headers of Xen 4.17 do not say by themselves that their functions are C.
+extern "C" {
+#include <xenevtchn.h>
+}
+
+#include <memory>
+
+#include "backend/platform/libxen/quiet_logger.h"
+#include "xenblk/xen.h"
+
+namespace xenblk::libxen {
+
+class LibxenEventChannels final : public EventChannels {
+ public:
+  static Expected<std::unique_ptr<EventChannels>> open();
+
+  Expected<EventPort> bind(DomainId peer, EventPort remote) override;
+  void unbind(EventPort local) noexcept override;
+  void notify(EventPort local) noexcept override;
+  int fd() const override { return descriptor_; }
+  std::size_t take_pending(std::span<EventPort> out) noexcept override;
+  void unmask(std::span<const EventPort> ports) noexcept override;
+
+ private:
+  struct Closer {
+    void operator()(xenevtchn_handle* handle) const { xenevtchn_close(handle); }
+  };
+  using Handle = std::unique_ptr<xenevtchn_handle, Closer>;
+
+  LibxenEventChannels(QuietLogger logger, Handle handle, int descriptor)
+      : logger_(std::move(logger)), handle_(std::move(handle)), descriptor_(descriptor) {}
+
+  QuietLogger logger_;
+  Handle handle_;
+  const int descriptor_;
+};
+
+}  // namespace xenblk::libxen

@@ -1,0 +1,128 @@
+// Command line and configuration file of the daemon.
+#include "backend/daemon/options.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "backend/daemon/config_file.h"
+
+namespace xenblk::daemon {
+namespace {
+
+Expected<std::variant<Options, Farewell>> parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "xenblkd");
+  return read_options(static_cast<int>(arguments.size()), arguments.data());
+}
+
+Options options(std::vector<const char*> arguments) {
+  const auto parsed = parse(std::move(arguments));
+  if (!parsed || !std::holds_alternative<Options>(*parsed)) {
+    ADD_FAILURE() << "no options";
+    return {};
+  }
+  return std::get<Options>(*parsed);
+}
+
+Farewell farewell(std::vector<const char*> arguments) {
+  const auto parsed = parse(std::move(arguments));
+  if (!parsed || !std::holds_alternative<Farewell>(*parsed)) {
+    ADD_FAILURE() << "no farewell";
+    return {-1, ""};
+  }
+  return std::get<Farewell>(*parsed);
+}
+
+class ConfigFile : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = testing::TempDir() + "/xenblk-config-XXXXXX";
+    directory_ = ::mkdtemp(pattern.data());
+    path_ = directory_ + "/xenblkd.toml";
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+  void write(const std::string& text) { std::ofstream(path_) << text; }
+  std::string refusal() {
+    const auto settings = read_config_file(path_);
+    return settings ? "accepted" : describe(settings.error());
+  }
+  std::string directory_, path_;
+};
+
+TEST(Options, ServeVbdAndVbd3ByDefault) {
+  EXPECT_EQ(options({}).backend.kinds, (std::vector<std::string>{"vbd", "vbd3"}));
+}
+TEST(Options, OfferTheLargestRingByDefault) {
+  EXPECT_EQ(options({}).backend.offer.max_ring_order, 4U);
+}
+TEST(Options, TakeSeveralNames) {
+  EXPECT_EQ(options({"-n", "a", "--backend-name", "b"}).backend.kinds,
+            (std::vector<std::string>{"a", "b"}));
+}
+TEST(Options, TakeTheLimits) {
+  const auto backend = options({"-m", "2", "-q", "3", "-w", "5"}).backend;
+  EXPECT_EQ(backend.offer.max_ring_order, 2U);
+  EXPECT_EQ(backend.offer.max_queues, 3U);
+  EXPECT_EQ(backend.workers, 5U);
+}
+TEST(Options, TakeDebug) {
+  EXPECT_TRUE(options({"-D"}).debug);
+}
+
+TEST(Options, PrintHelpAndVersionWithStatusZero) {
+  EXPECT_EQ(farewell({"--help"}).exit_status, 0);
+  EXPECT_NE(farewell({"-h"}).text.find("--max-ring-order"), std::string::npos);
+  EXPECT_EQ(farewell({"-V"}).text, "xenblkd 0.1.0\n");
+}
+
+class WrongUsage : public testing::TestWithParam<std::vector<const char*>> {};
+INSTANTIATE_TEST_SUITE_P(
+    Options, WrongUsage,
+    testing::Values(std::vector<const char*>{"-m", "5"}, std::vector<const char*>{"-m", "-1"},
+                    std::vector<const char*>{"-m", "x"}, std::vector<const char*>{"-q", "0"},
+                    std::vector<const char*>{"-q", "17"}, std::vector<const char*>{"-w", "0"},
+                    std::vector<const char*>{"-n", "a/b"}, std::vector<const char*>{"-n", ".."},
+                    std::vector<const char*>{"--nonsense"}, std::vector<const char*>{"-m"}));
+TEST_P(WrongUsage, EndsWithStatusTwoAndOneLine) {
+  const auto said = farewell(GetParam());
+  EXPECT_EQ(said.exit_status, 2);
+  EXPECT_TRUE(said.text.starts_with("xenblkd: ")) << said.text;
+  EXPECT_EQ(said.text.find('\n'), said.text.size() - 1) << said.text;
+}
+
+TEST_F(ConfigFile, SetsWhatTheCommandLineLeavesOpen) {
+  write("backend-names = [\"vbd3\"]\nmax-ring-order = 1\nmax-queues = 2\nworkers = 7\n");
+  const auto backend = options({"-c", path_.c_str(), "-w", "3"}).backend;
+  EXPECT_EQ(backend.kinds, std::vector<std::string>{"vbd3"});
+  EXPECT_EQ(backend.offer.max_ring_order, 1U);
+  EXPECT_EQ(backend.offer.max_queues, 2U);
+  EXPECT_EQ(backend.workers, 3U);
+}
+TEST_F(ConfigFile, IsRefusedWhenItIsNamedAndMissing) {
+  EXPECT_EQ(refusal(), path_ + ": No such file or directory");
+}
+TEST_F(ConfigFile, NamesTheLineOfASyntaxError) {
+  write("max-queues = 2\nworkers = = 3\n");
+  EXPECT_TRUE(refusal().starts_with(path_ + ":2: ")) << refusal();
+}
+TEST_F(ConfigFile, NamesTheLineOfAnUnknownKey) {
+  write("max-queues = 2\nmax-rings = 3\n");
+  EXPECT_EQ(refusal(), path_ + ":2: unknown key max-rings");
+}
+TEST_F(ConfigFile, RefusesAStringWhereANumberBelongs) {
+  write("workers = \"two\"\n");
+  EXPECT_EQ(refusal(), path_ + ":1: workers must be a whole number");
+}
+TEST_F(ConfigFile, RefusesAValueOutOfRange) {
+  write("max-ring-order = 9\n");
+  EXPECT_EQ(refusal(), path_ + ": max-ring-order is 9, must be 0 to 4");
+}
+TEST_F(ConfigFile, RefusesNamesThatAreNoList) {
+  write("backend-names = \"vbd\"\n");
+  EXPECT_EQ(refusal(), path_ + ":1: backend-names must be a list of strings");
+}
+
+}  // namespace
+}  // namespace xenblk::daemon
