@@ -46,10 +46,10 @@ grub_reads_disks() {
 vcpus = 1
 $3" "$(disk xvda ro "raw:$images/boot.img")" "$(disk xvdb rw "raw:$images/content.img")" \
     "$(disk xvdc rw "vhd:$images/content.vhd")"
-  guest_await_text "$name" GRUB-END 180
+  guest_await_text "$name" GRUB-END 90
   xenstore-ls -f "/local/domain/$(guest_domid "$name")/device/vbd" || true
   xenstore-read "$(frontend_directory "$name" xvda)/protocol" > "$scratch/$name.protocol" || true
-  guest_await_end "$name" 120
+  guest_await_end "$name" 60
 }
 
 # What GRUB printed, without its terminal codes.
