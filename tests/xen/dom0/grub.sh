@@ -33,8 +33,8 @@ write_grub_config() {
   done
   echo "cmp (xen/xvdb)0+$sectors (xen/xvdc)0+$sectors"
   echo 'echo "GRUB-END"'
-  # Time for dom0 to look at the nodes of the living guest.
-  echo 'sleep 8'
+  # dom0 looks at the nodes of the living guest and then sends an escape.
+  echo 'sleep --interruptible 60'
   echo 'halt'
 }
 
@@ -49,6 +49,7 @@ $3" "$(disk xvda ro "raw:$images/boot.img")" "$(disk xvdb rw "raw:$images/conten
   guest_await_text "$name" GRUB-END 90
   xenstore-ls -f "/local/domain/$(guest_domid "$name")/device/vbd" || true
   xenstore-read "$(frontend_directory "$name" xvda)/protocol" > "$scratch/$name.protocol" || true
+  printf '\033' > "$(xenstore-read "/local/domain/$(guest_domid "$name")/console/tty")"
   guest_await_end "$name" 60
 }
 

@@ -8,12 +8,12 @@ say() {
   return 1
 }
 
-# disk_appears DISK, disk_goes DISK: blkfront works in its own time, so both wait up to a minute.
+# disk_appears DISK, disk_goes DISK: blkfront works in its own time, so both wait up to four minutes.
 disk_appears() { wait_until "[ -b /dev/$1 ]" || say "/dev/$1 did not appear"; }
 disk_goes() { wait_until "[ ! -e /dev/$1 ]" || say "/dev/$1 did not go"; }
 
 wait_until() {
-  for _ in $(seq 300); do
+  for _ in $(seq 1200); do
     if eval "$1"; then return 0; fi
     sleep 0.2
   done
