@@ -34,11 +34,12 @@ end_daemon() {
   expect_equal "the exit status of xenblkd" 0 "$(<"$scratch/daemon-status")"
 }
 
-# expect_daemon_refuses PATTERN [OPTIONS...]: a start that must end with status 1 and one line that matches.
+# expect_daemon_refuses PATTERN [OPTIONS...]: a start that must end with status 1 and one line that matches. It is
+# started as a user would, without the log on stderr that -D adds.
 expect_daemon_refuses() {
   local pattern=$1 status=0 text
   shift
-  text=$(timeout 120 "$daemon" -D "$@" 2>&1 >/dev/null) || status=$?
+  text=$(timeout 120 "$daemon" "$@" 2>&1 >/dev/null) || status=$?
   echo "$text"
   expect_equal "the exit status" 1 "$status"
   expect_one_line "its message" "$text"
