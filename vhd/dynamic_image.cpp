@@ -10,24 +10,21 @@
 namespace xenblk::vhd {
 namespace {
 
-// Bitmaps of 16 GiB of partial blocks, in blocks of 2 MiB. Only images of other programs have any.
-constexpr std::uint64_t kBitmapBudgetBytes = 4U << 20;
-
 // No more than the blocks that are there can use.
-std::uint64_t bitmap_budget_bytes(const VhdLayout& layout) {
+std::uint64_t bitmap_budget_bytes(const VhdLayout& layout, const VhdTuning& tuning) {
   const auto blocks = std::span(layout.entries).first(layout.block_count);
   const auto allocated =
       blocks.size() - static_cast<std::size_t>(std::ranges::count(blocks, kUnusedBlock));
   const auto lines = std::max<std::uint64_t>(4, allocated);
   return std::min(lines * layout.shape.bitmap_bytes(),
-                  std::max(kBitmapBudgetBytes, 16 * layout.shape.bitmap_bytes()));
+                  std::max(tuning.bitmap_budget_bytes, 16 * layout.shape.bitmap_bytes()));
 }
 
 }  // namespace
 
 DynamicImage::DynamicImage(std::unique_ptr<File> file, const VhdLayout& layout,
                            const std::optional<WritableEnd>& end,
-                           std::uint32_t physical_sector_bytes)
+                           std::uint32_t physical_sector_bytes, const VhdTuning& tuning)
     : file_(std::move(file)),
       info_{.format = "vhd dynamic",
             .capacity = layout.capacity,
@@ -35,12 +32,13 @@ DynamicImage::DynamicImage(std::unique_ptr<File> file, const VhdLayout& layout,
             .access = file_->access()},
       shape_(layout.shape),
       map_(layout.entries, layout.block_count),
-      bitmaps_(shape_.bitmap_bytes(), bitmap_budget_bytes(layout)),
+      bitmaps_(shape_.bitmap_bytes(), bitmap_budget_bytes(layout, tuning)),
       jobs_({*file_, map_, bitmaps_, shape_, layout.header.table_offset, layout.end_of_metadata},
             &DynamicImage::resume),
       flushes_(*file_) {
   assert(end.has_value() == (info_.access == Access::read_write));
-  if (end) jobs_.allow_writing({shape_, end->free, end->footer_offset}, end->footer);
+  if (end)
+    jobs_.allow_writing({shape_, end->free, end->footer_offset, tuning.extent_bytes}, end->footer);
 }
 
 DynamicImage& DynamicImage::of(ImageRequest& request) {

@@ -15,6 +15,15 @@
 
 namespace xenblk::vhd {
 
+// Sizes that tests make small.
+struct VhdTuning {
+  // The file grows by this much, and its footer moves once for it.
+  std::uint64_t extent_bytes = 64U << 20;
+  // Bitmaps of 16 GiB of partial blocks, in blocks of 2 MiB. Only images of other programs have
+  // any.
+  std::uint64_t bitmap_budget_bytes = 4U << 20;
+};
+
 // Where new blocks may go: found out when an image is opened for writing.
 struct WritableEnd {
   ByteRange free;  // a hole that ends at the footer, or nothing
@@ -26,7 +35,8 @@ class DynamicImage final : public Image {
  public:
   // `end` when the file is open for writing.
   DynamicImage(std::unique_ptr<File> file, const VhdLayout& layout,
-               const std::optional<WritableEnd>& end, std::uint32_t physical_sector_bytes);
+               const std::optional<WritableEnd>& end, std::uint32_t physical_sector_bytes,
+               const VhdTuning& tuning);
   const ImageInfo& info() const override { return info_; }
   void submit(ImageRequest& request) noexcept override;
   Expected<void> finish() override { return jobs_.finish(); }

@@ -33,7 +33,8 @@ Expected<std::unique_ptr<Image>> open_fixed(std::unique_ptr<File> file, const Fo
 }
 
 Expected<std::unique_ptr<Image>> open_dynamic(std::unique_ptr<File> file, Footers footers,
-                                              std::uint32_t physical_sector_bytes) {
+                                              std::uint32_t physical_sector_bytes,
+                                              const VhdTuning& tuning) {
   if (footers.chosen.creator_name() == std::string_view("tap\0", 4) &&
       footers.chosen.creator_version == kOldTapVersion) {
     return fail(Errc::unsupported_image, "footer: made by blktap 0.1, whose bitmaps are different");
@@ -46,20 +47,22 @@ Expected<std::unique_ptr<Image>> open_dynamic(std::unique_ptr<File> file, Footer
     if (!prepared) return std::unexpected(prepared.error());
     end = *prepared;
   }
-  return std::make_unique<DynamicImage>(std::move(file), *layout, end, physical_sector_bytes);
+  return std::make_unique<DynamicImage>(std::move(file), *layout, end, physical_sector_bytes,
+                                        tuning);
 }
 
 }  // namespace
 
 Expected<std::unique_ptr<Image>> open_vhd_image(std::unique_ptr<File> file,
-                                                std::uint32_t physical_sector_bytes) {
+                                                std::uint32_t physical_sector_bytes,
+                                                const VhdTuning& tuning) {
   auto footers = read_footers(*file);
   if (!footers) return std::unexpected(footers.error());
   switch (footers->chosen.type) {
     case DiskType::fixed:
       return open_fixed(std::move(file), *footers, physical_sector_bytes);
     case DiskType::dynamic:
-      return open_dynamic(std::move(file), std::move(*footers), physical_sector_bytes);
+      return open_dynamic(std::move(file), std::move(*footers), physical_sector_bytes, tuning);
     case DiskType::differencing:
       break;
   }

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "vhd/dynamic_image.h"
 #include "xenblk/image.h"
 
 namespace xenblk::vhd {
@@ -11,6 +12,7 @@ namespace xenblk::vhd {
 // crash leaves. bad_image: the file contradicts itself or the format, with the field, its value and
 // where it is; unsupported_image: a kind that is not served. The text does not name the file.
 Expected<std::unique_ptr<Image>> open_vhd_image(std::unique_ptr<File> file,
-                                                std::uint32_t physical_sector_bytes);
+                                                std::uint32_t physical_sector_bytes,
+                                                const VhdTuning& tuning = {});
 
 }  // namespace xenblk::vhd

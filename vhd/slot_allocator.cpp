@@ -8,7 +8,6 @@ namespace {
 
 // Direct I/O that is not aligned to a page costs 3 to 4 times as much where a file has holes.
 constexpr std::uint64_t kAlignmentBytes = kPageBytes;
-constexpr std::uint64_t kExtentBytes = 64U << 20;
 // One sync moves the footer: a handful of blocks at least, however large they are.
 constexpr std::uint64_t kExtentSlotsMin = 4;
 // More than this at once means a disk that fails for good; then slots are wasted instead.
@@ -17,10 +16,12 @@ constexpr std::uint64_t kEndMax = std::uint64_t{kUnusedBlock} * kSectorBytes;
 
 }  // namespace
 
-SlotAllocator::SlotAllocator(const BlockShape& shape, ByteRange free, std::uint64_t footer_offset)
+SlotAllocator::SlotAllocator(const BlockShape& shape, ByteRange free, std::uint64_t footer_offset,
+                             std::uint64_t extent_bytes)
     : shape_(shape),
       padding_bytes_(round_up(shape.bitmap_bytes(), kAlignmentBytes) - shape.bitmap_bytes()),
       slot_bytes_(round_up(padding_bytes_ + shape.stride_bytes(), kAlignmentBytes)),
+      extent_bytes_(extent_bytes),
       free_(free),
       footer_offset_(footer_offset) {
   assert(free.bytes == 0 || free.start % kAlignmentBytes == 0);
@@ -52,7 +53,7 @@ std::optional<Extent> SlotAllocator::next_extent(std::uint64_t blocks) const {
   const auto start = round_up(footer_offset_ + kSectorBytes, kAlignmentBytes);
   if (start >= kEndMax) return std::nullopt;
   const auto room = (kEndMax - start) / slot_bytes_;
-  const auto wanted = std::max(kExtentSlotsMin, kExtentBytes / slot_bytes_);
+  const auto wanted = std::max(kExtentSlotsMin, extent_bytes_ / slot_bytes_);
   const auto slots = std::min({blocks, wanted, room});
   if (slots == 0) return std::nullopt;
   const ByteRange range{start, slots * slot_bytes_};

@@ -27,7 +27,8 @@ struct Extent {
 class SlotAllocator {
  public:
   // `free` is a hole that ends where the footer begins; it may be empty.
-  SlotAllocator(const BlockShape& shape, ByteRange free, std::uint64_t footer_offset);
+  SlotAllocator(const BlockShape& shape, ByteRange free, std::uint64_t footer_offset,
+                std::uint64_t extent_bytes);
 
   // Nothing when there is no room below the footer.
   std::optional<Slot> take();
@@ -52,6 +53,7 @@ class SlotAllocator {
   BlockShape shape_;
   std::uint64_t padding_bytes_;  // from a slot's start to its bitmap
   std::uint64_t slot_bytes_;
+  std::uint64_t extent_bytes_;
   ByteRange free_;
   std::uint64_t footer_offset_;
   std::vector<Slot> dirty_;
