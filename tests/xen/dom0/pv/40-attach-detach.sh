@@ -41,6 +41,8 @@ nothing_piled_up() {
   echo "after:  $(daemon_descriptors) descriptors, $(daemon_mapped_grants) mapped grants, $(daemon_memory_kb) kB"
   expect_equal "the number of descriptors" "$descriptors" "$(daemon_descriptors)"
   expect_equal "the number of mapped grants" "$grants" "$(daemon_mapped_grants)"
+  # The address sanitizer keeps what is freed, so its memory says nothing.
+  if ldd "$daemon" | grep -q libasan; then return; fi
   # Eighteen rounds that each lost a disk's buffers would be far above this.
   [ "$(daemon_memory_kb)" -le $((memory_kb + 2048)) ] || fail "memory grew from $memory_kb to $(daemon_memory_kb) kB"
 }
