@@ -24,7 +24,7 @@ extra = "console=hvc0 quiet mitigations=off $GUEST_ARGUMENTS"
 $settings
 END
   xl_create "$name" || fail "xl create: $(grep -i error "$scratch/xl-create" | head -n 3)"
-  guest_await_text "$name" "GUEST-READY" 240
+  guest_await_text "$name" "GUEST-READY" 120
 }
 
 # grub_create NAME "CONFIGURATION LINES" DISK...: a PV boot loader as the guest. It does what /boot/grub/grub.cfg on
@@ -52,7 +52,7 @@ xl_create() { xl_logged create "$scratch/$1.cfg" > "$scratch/xl-create" 2>&1; }
 # xl_logged ARGUMENTS...: xl with a time limit; its output is also kept for the failure report.
 xl_logged() {
   echo "# xl $*" >> "$out/xl.log"
-  timeout 120 xl "$@" 2>&1 | tee -a "$out/xl.log"
+  timeout 300 xl "$@" 2>&1 | tee -a "$out/xl.log"
   return "${PIPESTATUS[0]}"
 }
 
@@ -63,7 +63,7 @@ guest_console_log() { echo "/var/log/xen/console/guest-$1.log"; }
 guest_await_text() {
   local name=$1 text=$2 seconds_max=$3
   wait_for "$seconds_max" grep -qs -- "$text" "$(guest_console_log "$name")" ||
-    fail "guest $name did not say '$text' within $seconds_max s"
+    fail "guest $name did not say '$text' in time"
 }
 
 # guest_run NAME SECONDS COMMAND: typed on the guest's console; prints what it printed, ends with its status.
@@ -74,7 +74,7 @@ guest_run() {
   grep -qs GUEST-READY "$log" || fail "guest $name never took commands"
   printf '%s %s\n' "$number" "$3" > "$tty"
   wait_for "$seconds_max" grep -qs "^GUEST-DONE $number " "$log" ||
-    fail "guest $name is not done with '$3' after $seconds_max s: $(guest_said "$name" "$number" | tail -n 3)"
+    fail "guest $name is not done with '$3' in time: $(guest_said "$name" "$number" | tail -n 3)"
   guest_said "$name" "$number"
   status=$(tr -d '\r' < "$log" | awk -v number="$number" '$1 == "GUEST-DONE" && $2 == number {print $3}')
   return "$status"
@@ -101,7 +101,9 @@ guest_power_off() {
 }
 
 guest_await_end() {
-  wait_for "$2" guest_gone "$1" || fail "guest $1 did not end within $2 s"
+  wait_for "$2" guest_gone "$1" || fail "guest $1 did not end in time"
 }
+
+guest_is_there() { guest_domid "$1" > /dev/null || fail "guest $1 is not there"; }
 
 guest_gone() { ! guest_domid "$1" > /dev/null; }
