@@ -119,6 +119,14 @@ constexpr bool id_in_one_place(const SlotOffsets& at) {
 }
 static_assert(id_in_one_place(blkif::kSlotX86_32) && id_in_one_place(blkif::kSlotX86_64));
 
+// What the answer names as its operation. An answer to an indirect request names the operation
+// inside it; a frontend that checks its answers gives up the disk otherwise.
+std::uint8_t echoed_operation(const RawSlot& raw, const SlotOffsets& at) {
+  const auto operation = raw.get<std::uint8_t>(at.operation);
+  const bool indirect = operation == static_cast<std::uint8_t>(Op::indirect);
+  return indirect ? raw.get<std::uint8_t>(at.indirect_op) : operation;
+}
+
 Verdict read_request(const RawSlot& raw, const SlotOffsets& at, const Limits& limits,
                      Request& request) {
   const auto operation = raw.get<std::uint8_t>(at.operation);
@@ -137,7 +145,7 @@ std::expected<Request, Refusal> decode(const RawSlot& raw, blkif::Layout layout,
   request.id = raw.get<std::uint64_t>(at.id);
   const Verdict verdict = read_request(raw, at, limits, request);
   if (verdict) {
-    return std::unexpected(Refusal{request.id, raw.get<std::uint8_t>(at.operation), verdict->status,
+    return std::unexpected(Refusal{request.id, echoed_operation(raw, at), verdict->status,
                                    verdict->trouble, verdict->detail});
   }
   assert(request.segment_count <= blkif::kMaxSegments);

@@ -50,7 +50,8 @@ struct Request {
   }
 };
 
-// The answer to a request that is not served. `operation` is echoed as the guest wrote it.
+// The answer to a request that is not served. `operation` is echoed as the guest wrote it (for an
+// indirect request the operation inside it).
 struct Refusal {
   std::uint64_t id = 0;
   std::uint8_t operation = 0;

@@ -118,11 +118,13 @@ TEST_P(Decode, AnswersEveryUnknownOperationWithNotSupported) {
 TEST_P(Decode, AnswersThePacketOperationWithNotSupported) {
   expect_refused(transfer(Op::reserved_1, 1), Trouble::not_offered, Status::eopnotsupp);
 }
-TEST_P(Decode, AnswersIndirectRequestsWithNotSupported) {
-  for (const std::uint8_t segments : std::array<std::uint8_t, 3>{0, 1, 255}) {
+TEST_P(Decode, AnswersIndirectRequestsWithNotSupportedAndTheOperationInside) {
+  for (const std::uint8_t inner : std::array<std::uint8_t, 4>{0, 1, 6, 255}) {
     RequestFields fields = transfer(Op::indirect, 0);
-    fields.nr_segments = segments;
-    expect_refused(fields, Trouble::not_offered, Status::eopnotsupp);
+    fields.nr_segments = inner;  // stands where the inner operation does
+    const auto request = decoded(fields);
+    ASSERT_FALSE(request.has_value());
+    EXPECT_EQ(request.error(), (Refusal{77, inner, Status::eopnotsupp, Trouble::not_offered, 6}));
   }
 }
 TEST_P(Decode, AnswersWhatWasNotOfferedWithNotSupported) {

@@ -1,0 +1,115 @@
+// The second half of a pass: what the image has done goes back to the guests.
+#include <cassert>
+
+#include "ringio/plan.h"
+#include "ringio/worker_core.h"
+
+namespace xenblk::ringio {
+
+void WorkerCore::on_image_done(ImageRequest& request) noexcept {
+  auto& slot = static_cast<RequestSlot&>(request);
+  slot.queue->core->image_done(slot);
+}
+
+void WorkerCore::image_done(RequestSlot& slot) noexcept {
+  assert(slot.step() == Step::at_image);
+  if (slot.status != IoStatus::okay) {
+    slot.answer = answer_for(slot.status);
+    slot.queue->report(Trouble::image_failed, slot.first.n);
+    finished_.push_back(slot);
+  } else if (slot.phases.next < slot.phases.count) {
+    submit_phase(slot);
+  } else if (slot.request.op == blkif::Op::read) {
+    // Only here is data given to a guest: a read that failed leaves the buffer with what another
+    // guest had in it.
+    slot.go(Step::data_out);
+    slot.queue->guest->outgoing.push_back(slot);
+  } else {
+    finished_.push_back(slot);
+  }
+}
+
+void WorkerCore::move_data_out() noexcept {
+  for (const auto& guest : guests_) {
+    if (guest->outgoing.empty()) continue;
+    mover_.move(guest->peer, guest->outgoing, CopyDirection::to_guest);
+    finished_.splice(finished_.end(), guest->outgoing);
+  }
+}
+
+void WorkerCore::answer_finished() noexcept {
+  if (finished_.empty()) return;
+  now_ = clock_.now();
+  while (!finished_.empty()) {
+    RequestSlot& slot = finished_.front();
+    finished_.pop_front();
+    answer(slot);
+  }
+  counters_.slots_in_use.set(slots_.in_use());
+}
+
+// The one exit: everything that entered a slot leaves it here.
+void WorkerCore::answer(RequestSlot& slot) noexcept {
+  Queue& queue = *slot.queue;
+  slot.go(Step::answered);
+  const auto operation = static_cast<std::uint8_t>(slot.request.op);
+  queue.ring().put({slot.request.id, operation, slot.answer});
+  mark_unpublished(queue);
+  if (slot.answer == blkif::Status::okay) count(slot);
+  const bool was_barrier = slot.request.op == blkif::Op::write_barrier;
+  queue.leave(slot);
+  if (slot.data != nullptr) buffers_.give_back(slot.data);
+  slot.data = nullptr;
+  slots_.give_back(slot);
+  if (was_barrier) make_ready(queue);
+  if (RequestSlot* barrier = queue.barrier_to_start()) submit_phase(*barrier);
+}
+
+void WorkerCore::count(const RequestSlot& slot) noexcept {
+  QueueCounters& counters = slot.queue->counters();
+  const std::uint64_t sectors = slot.request.count.n;
+  const std::uint64_t ns = now_.ns - slot.taken_at.ns;
+  switch (slot.request.op) {
+    case blkif::Op::read:
+      counters.reads.add(1);
+      counters.sectors_read.add(sectors);
+      counters.read_ns.add(ns);
+      return;
+    case blkif::Op::discard:
+      counters.discards.add(1);
+      counters.sectors_discarded.add(sectors);
+      return;
+    case blkif::Op::flush_diskcache:
+      counters.flushes.add(1);
+      break;
+    case blkif::Op::write_barrier:
+      counters.barriers.add(1);
+      break;
+    case blkif::Op::write:
+    case blkif::Op::reserved_1:
+    case blkif::Op::indirect:
+      break;
+  }
+  if (!slot.request.carries_data()) return;
+  counters.writes.add(1);
+  counters.sectors_written.add(sectors);
+  counters.write_ns.add(ns);
+}
+
+void WorkerCore::mark_unpublished(Queue& queue) noexcept {
+  if (!queue.unpublished()) unpublished_.push_back(queue);
+}
+
+// One index and at most one event for all that a queue has to say in this pass. An event without a
+// response would count against us with the guest (blkfront delays the next ones).
+void WorkerCore::publish() noexcept {
+  while (!unpublished_.empty()) {
+    Queue& queue = unpublished_.front();
+    unpublished_.pop_front();
+    if (!queue.ring().publish()) continue;
+    channels_.notify(queue.port());
+    queue.counters().notifications.add(1);
+  }
+}
+
+}  // namespace xenblk::ringio

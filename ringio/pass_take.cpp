@@ -1,0 +1,181 @@
+// The first half of a pass: requests leave the rings and go to the image.
+#include <array>
+#include <cassert>
+
+#include "ringio/plan.h"
+#include "ringio/worker_core.h"
+
+namespace xenblk::ringio {
+namespace {
+
+// Requests one queue may give to a pass before the others have their turn: a ring of one page.
+constexpr std::uint32_t kShare = 32;
+constexpr std::size_t kEventsAtOnce = 64;
+
+}  // namespace
+
+void WorkerCore::take_events() noexcept {
+  events_signalled_ = false;
+  std::array<EventPort, kEventsAtOnce> ports;
+  // Until none is left: the descriptor is reported again only after it was empty. Bounded, because
+  // every port that we get stays masked.
+  while (const std::size_t count = channels_.take_pending(ports)) {
+    for (const EventPort port : std::span(ports).first(count)) {
+      const auto found = by_port_.find(port.n);
+      if (found == by_port_.end()) continue;  // of a queue that is gone
+      found->second->counters().events.add(1);
+      found->second->masked = true;
+      make_ready(*found->second);
+    }
+  }
+}
+
+// Serves every queue that was ready when it began, once, and ends early when requests have to stay
+// in their rings.
+void WorkerCore::take_requests() noexcept {
+  starved_ = false;
+  for (std::size_t left = ready_.size(); left != 0; --left) {
+    if (!serve_front()) {
+      starved_ = true;
+      counters_.starved.add(1);
+      break;
+    }
+  }
+  counters_.slots_in_use.set(slots_.in_use());
+}
+
+bool WorkerCore::serve_front() noexcept {
+  Queue& queue = ready_.front();
+  std::uint32_t taken = 0;
+  const Taken result = take_from(queue, taken);
+  // Keeps its place as long as it got nothing.
+  if (result == Taken::starved && taken == 0) return false;
+  ready_.pop_front();
+  switch (result) {
+    case Taken::share:
+    case Taken::starved:
+      ready_.push_back(queue);
+      break;
+    case Taken::all:
+      if (queue.masked) unmask_.push_back(queue.port());
+      queue.masked = false;
+      break;
+    // Becomes ready again when the barrier has been answered; its port stays masked until it is
+    // idle.
+    case Taken::until_barrier:
+      break;
+    // Its port stays masked for ever, so it costs nothing any more.
+    case Taken::stopped:
+      queue.stop();
+      break;
+  }
+  return result != Taken::starved;
+}
+
+WorkerCore::Taken WorkerCore::take_from(Queue& queue, std::uint32_t& taken) noexcept {
+  BackRing& ring = queue.ring();
+  if (ring.look() == RingState::overrun) return Taken::stopped;
+  while (ring.available() != 0) {
+    if (taken == kShare) return Taken::share;
+    if (!take_one(queue)) return Taken::starved;
+    ++taken;
+    if (!queue.serving()) return Taken::until_barrier;
+  }
+  switch (ring.arm()) {
+    case RingState::empty:
+      return Taken::all;
+    case RingState::waiting:
+      return Taken::share;
+    case RingState::overrun:
+      return Taken::stopped;
+  }
+  return Taken::stopped;
+}
+
+// False when there is no slot or buffer: the request stays in the ring as if we had not looked.
+bool WorkerCore::take_one(Queue& queue) noexcept {
+  if (slots_.in_use() == slots_.size()) return false;
+  const auto request = decode(queue.ring().copy_next(), queue.layout(), queue.limits());
+  if (!request) {
+    queue.ring().consume();
+    refuse(queue, request.error());
+    return true;
+  }
+  RequestSlot* slot = admit(*request);
+  if (slot == nullptr) return false;
+  queue.ring().consume();
+  queue.enter(*slot);
+  dispatch(queue, *slot);
+  return true;
+}
+
+RequestSlot* WorkerCore::admit(const Request& request) noexcept {
+  std::byte* buffer = nullptr;
+  if (request.carries_data()) {
+    buffer = buffers_.take(request.data_bytes());
+    if (buffer == nullptr) return nullptr;
+  }
+  RequestSlot* slot = slots_.take();
+  assert(slot != nullptr);
+  slot->request = request;
+  slot->phases = plan(request);
+  slot->taken_at = now_;
+  slot->data = buffer;
+  slot->engine = &engine_;
+  slot->first = request.first;
+  slot->count = request.count;
+  slot->done = on_image_done;
+  return slot;
+}
+
+void WorkerCore::refuse(Queue& queue, const Refusal& refusal) noexcept {
+  queue.report(refusal.trouble, refusal.detail);
+  queue.ring().put({refusal.id, refusal.operation, refusal.status});
+  mark_unpublished(queue);
+}
+
+void WorkerCore::dispatch(Queue& queue, RequestSlot& slot) noexcept {
+  if (slot.request.carries_data() && slot.request.op != blkif::Op::read) {
+    slot.go(Step::data_in);
+    queue.guest->incoming.push_back(slot);
+  } else {
+    start(slot);
+  }
+}
+
+void WorkerCore::move_data_in() noexcept {
+  for (const auto& guest : guests_) {
+    if (guest->incoming.empty()) continue;
+    mover_.move(guest->peer, guest->incoming, CopyDirection::from_guest);
+    while (!guest->incoming.empty()) {
+      RequestSlot& slot = guest->incoming.front();
+      guest->incoming.pop_front();
+      if (slot.answer == blkif::Status::okay) {
+        start(slot);
+      } else {
+        finished_.push_back(slot);
+      }
+    }
+  }
+}
+
+void WorkerCore::start(RequestSlot& slot) noexcept {
+  if (!slot.queue->must_wait(slot)) submit_phase(slot);
+}
+
+void WorkerCore::submit_phase(RequestSlot& slot) noexcept {
+  assert(slot.phases.next < slot.phases.count);
+  slot.go(Step::at_image);
+  slot.op = slot.phases.ops[slot.phases.next];
+  ++slot.phases.next;
+  slot.status = IoStatus::okay;
+  slot.queue->image().submit(slot);
+}
+
+void WorkerCore::unmask_idle() noexcept {
+  if (unmask_.empty()) return;
+  channels_.unmask(unmask_);
+  unmask_.clear();
+}
+
+}  // namespace xenblk::ringio

@@ -1,0 +1,115 @@
+#include "ringio/queue.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <utility>
+
+namespace xenblk::ringio {
+namespace {
+
+Expected<void> check(const QueueSetup& setup) {
+  const auto& refs = setup.ring_refs;
+  if (refs.empty() || refs.size() > blkif::kMaxRingPages || !std::has_single_bit(refs.size())) {
+    return fail(Errc::refused, "impossible number of ring pages");
+  }
+  for (auto ref = refs.begin(); ref != refs.end(); ++ref) {
+    if (std::find(std::next(ref), refs.end(), *ref) != refs.end()) {
+      return fail(Errc::refused, "the same page twice in one ring");
+    }
+  }
+  const std::uint32_t sector_bytes = setup.logical_sector_bytes;
+  if (!std::has_single_bit(sector_bytes) || sector_bytes < kSectorBytes ||
+      sector_bytes > kPageBytes) {
+    return fail(Errc::refused, "impossible logical sector size");
+  }
+  return {};
+}
+
+}  // namespace
+
+Expected<std::unique_ptr<Queue>> Queue::make(QueueId id, QueueSetup setup, GrantTable& grants,
+                                             EventChannels& channels) {
+  assert(setup.image != nullptr);
+  if (auto sound = check(setup); !sound) return std::unexpected(std::move(sound.error()));
+  auto mapping = grants.map(setup.peer, setup.ring_refs, Access::read_write);
+  if (!mapping) return std::unexpected(std::move(mapping.error()));
+  const auto pages = static_cast<std::uint32_t>(setup.ring_refs.size());
+  auto ring = BackRing::attach(mapping->address(), pages, setup.layout);
+  if (!ring) return std::unexpected(std::move(ring.error()));
+  std::unique_ptr<Queue> queue(
+      new Queue(id, std::move(setup), channels, std::move(*mapping), *ring));
+  auto port = channels.bind(queue->peer(), queue->setup_.remote_port);
+  if (!port) return std::unexpected(std::move(port.error()));
+  queue->port_ = *port;
+  queue->bound_ = true;
+  return queue;
+}
+
+Queue::Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping mapping,
+             BackRing ring)
+    : id_(id),
+      setup_(std::move(setup)),
+      limits_{.capacity = setup_.image->info().capacity,
+              .access = setup_.access,
+              .logical_sector_bytes = setup_.logical_sector_bytes,
+              .offer_flush = setup_.offer_flush,
+              .offer_barrier = setup_.offer_barrier,
+              .offer_discard = setup_.offer_discard},
+      channels_(channels),
+      mapping_(std::move(mapping)),
+      ring_(ring) {
+  if (!setup_.counters) setup_.counters = std::make_shared<QueueCounters>();
+}
+
+Queue::~Queue() {
+  assert(in_flight_ == 0);
+  assert(!ready() && !unpublished());
+  if (bound_) channels_.unbind(port_);
+}
+
+void Queue::report(Trouble trouble, std::uint64_t detail) {
+  counters()[trouble].add(1);
+  bool& reported = reported_[static_cast<std::size_t>(trouble)];
+  if (reported) return;
+  reported = true;
+  if (setup_.notice) setup_.notice({id_, trouble, detail});
+}
+
+void Queue::stop() {
+  assert(!stopped_);
+  stopped_ = true;
+  counters().ring_stopped.set(1);
+  report(Trouble::ring_overrun, ring_.distance());
+}
+
+void Queue::close(std::function<void()> done) {
+  closing_ = true;
+  closed_.push_back(std::move(done));
+}
+
+void Queue::enter(RequestSlot& slot) {
+  assert(serving());
+  assert(slot.step() == Step::taken);
+  slot.queue = this;
+  ++in_flight_;
+  counters().in_flight.set(in_flight_);
+  if (slot.request.op == blkif::Op::write_barrier) barrier_ = &slot;
+}
+
+void Queue::leave(RequestSlot& slot) {
+  assert(slot.queue == this && slot.step() == Step::answered);
+  assert(in_flight_ != 0);
+  --in_flight_;
+  counters().in_flight.set(in_flight_);
+  if (barrier_ == &slot) barrier_ = nullptr;
+}
+
+RequestSlot* Queue::barrier_to_start() {
+  if (barrier_ == nullptr || in_flight_ != 1) return nullptr;
+  // It may be under way already, or have failed and be about to be answered.
+  const bool waits = barrier_->step() != Step::at_image && barrier_->answer == blkif::Status::okay;
+  return waits ? barrier_ : nullptr;
+}
+
+}  // namespace xenblk::ringio

@@ -1,0 +1,98 @@
+// One connected queue: its ring, its port and what is in flight on it. Pinned; owned and used by
+// one worker. The worker's core decides when; the queue only knows its own ring.
+#pragma once
+
+#include <array>
+#include <boost/intrusive/list.hpp>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "ringio/decode.h"
+#include "ringio/queue_setup.h"
+#include "ringio/request_slot.h"
+#include "ringio/ring.h"
+#include "xenblk/xen.h"
+
+namespace xenblk::ringio {
+
+struct Guest;
+class WorkerCore;
+
+struct ReadyTag;
+struct UnpublishedTag;
+using ReadyHook = boost::intrusive::list_base_hook<boost::intrusive::tag<ReadyTag>>;
+using UnpublishedHook = boost::intrusive::list_base_hook<boost::intrusive::tag<UnpublishedTag>>;
+
+class Queue : public ReadyHook, public UnpublishedHook {
+ public:
+  // Maps the ring and binds the port; undoes both when it fails. Errors: see Worker::connect.
+  static Expected<std::unique_ptr<Queue>> make(QueueId id, QueueSetup setup, GrantTable& grants,
+                                               EventChannels& channels);
+  // Frees the port, then the mapping. Nothing may be in flight.
+  ~Queue();
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  QueueId id() const { return id_; }
+  EventPort port() const { return port_; }
+  DomainId peer() const { return setup_.peer; }
+  blkif::Layout layout() const { return setup_.layout; }
+  const Limits& limits() const { return limits_; }
+  Image& image() const { return *setup_.image; }
+  BackRing& ring() { return ring_; }
+  QueueCounters& counters() { return *setup_.counters; }
+
+  // Counts the trouble, and tells the control plane of the first of its kind.
+  void report(Trouble trouble, std::uint64_t detail);
+
+  // Takes requests as long as this is true.
+  bool serving() const { return !stopped_ && !closing_ && barrier_ == nullptr; }
+  bool ready() const { return static_cast<const ReadyHook&>(*this).is_linked(); }
+  bool unpublished() const { return static_cast<const UnpublishedHook&>(*this).is_linked(); }
+
+  void stop();  // for ever, because the ring is overrun
+  void close(std::function<void()> done);
+  bool closing() const { return closing_; }
+  bool drained() const { return closing_ && in_flight_ == 0 && !ring_.has_unpublished(); }
+  // To be called after the queue is gone.
+  std::vector<std::function<void()>> take_closed() { return std::move(closed_); }
+
+  void enter(RequestSlot& slot);  // a request was taken
+  void leave(RequestSlot& slot);  // it has been answered
+  // A barrier waits until nothing else is in flight on its ring, and nothing is taken until it has
+  // been answered.
+  bool must_wait(const RequestSlot& slot) const { return &slot == barrier_ && in_flight_ > 1; }
+  // The barrier that can start now that another request has left, or null.
+  RequestSlot* barrier_to_start();
+
+  Guest* guest = nullptr;      // the worker's
+  WorkerCore* core = nullptr;  // the worker's
+  bool masked = false;         // an event came, and no other will before the port is unmasked
+
+ private:
+  Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping mapping, BackRing ring);
+
+  QueueId id_;
+  QueueSetup setup_;
+  Limits limits_;
+  EventChannels& channels_;
+  GrantMapping mapping_;
+  BackRing ring_;  // above: its memory
+  EventPort port_;
+  bool bound_ = false;
+
+  std::uint32_t in_flight_ = 0;
+  RequestSlot* barrier_ = nullptr;
+  bool stopped_ = false;
+  bool closing_ = false;
+  std::array<bool, kTroubleKinds> reported_ = {};
+  std::vector<std::function<void()>> closed_;
+};
+
+using ReadyList = boost::intrusive::list<Queue, boost::intrusive::base_hook<ReadyHook>>;
+using UnpublishedList = boost::intrusive::list<Queue, boost::intrusive::base_hook<UnpublishedHook>,
+                                               boost::intrusive::constant_time_size<false>>;
+
+}  // namespace xenblk::ringio

@@ -1,0 +1,175 @@
+#include "ringio/worker.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <cassert>
+#include <ctime>
+#include <future>
+#include <thread>
+#include <utility>
+
+#include "ringio/buffer_pool.h"
+#include "ringio/uring_engine.h"
+#include "ringio/worker_core.h"
+
+namespace xenblk::ringio {
+namespace {
+
+class MonotonicClock final : public Clock {
+ public:
+  Instant now() const noexcept override {
+    timespec now = {};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return {static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 +
+            static_cast<std::uint64_t>(now.tv_nsec)};
+  }
+};
+
+Expected<void> prepare_thread(const WorkerOptions& options) {
+  ::pthread_setname_np(::pthread_self(), options.name.substr(0, 15).c_str());
+  if (!options.cpu) return {};
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(*options.cpu, &set);
+  const int result = ::pthread_setaffinity_np(::pthread_self(), sizeof set, &set);
+  if (result != 0) return fail_os(result, "pin worker to CPU " + std::to_string(*options.cpu));
+  return {};
+}
+
+}  // namespace
+
+class Worker::Impl {
+ public:
+  Impl(std::unique_ptr<EventChannels> channels, std::unique_ptr<GrantTable> grants)
+      : channels_(std::move(channels)), grants_(std::move(grants)) {}
+  ~Impl();
+
+  Expected<void> start(const WorkerOptions& options);
+  // Any thread: `action` runs once on the worker's thread, in order.
+  void post(std::function<void(WorkerCore&)> action);
+  const WorkerCounters& counters() const { return core_->counters(); }
+
+ private:
+  // Allocated by the poster, freed when it has run. Control path only.
+  struct Command : Task {
+    Impl* owner = nullptr;
+    std::function<void(WorkerCore&)> action;
+  };
+  struct EventWatch : Watch {
+    WorkerCore* core = nullptr;
+  };
+
+  void run(const WorkerOptions& options, std::promise<Expected<void>>& started);
+  Expected<void> set_up(const WorkerOptions& options);
+  void tear_down();
+
+  std::unique_ptr<EventChannels> channels_;
+  std::unique_ptr<GrantTable> grants_;
+  MonotonicClock clock_;
+  // Made and destroyed on the worker's thread, as io_uring wants it.
+  std::optional<Arena> arena_;
+  std::unique_ptr<UringEngine> engine_;
+  std::unique_ptr<WorkerCore> core_;
+  EventWatch event_watch_;
+  bool stop_ = false;  // the worker's thread only
+  std::thread thread_;
+};
+
+Expected<void> Worker::Impl::start(const WorkerOptions& options) {
+  std::promise<Expected<void>> started;
+  auto result = started.get_future();
+  thread_ = std::thread([&] { run(options, started); });
+  return result.get();
+}
+
+void Worker::Impl::run(const WorkerOptions& options, std::promise<Expected<void>>& started) {
+  auto ready = set_up(options);
+  const bool good = ready.has_value();
+  if (!good) tear_down();
+  // `options` and `started` belong to start(), which returns now.
+  started.set_value(std::move(ready));
+  if (!good) return;
+  while (!stop_) core_->pass(LoopEngine::kForever);
+  tear_down();
+}
+
+Expected<void> Worker::Impl::set_up(const WorkerOptions& options) {
+  if (auto prepared = prepare_thread(options); !prepared) return prepared;
+  auto arena = Arena::make(options.arena_bytes);
+  if (!arena) return std::unexpected(std::move(arena.error()));
+  arena_.emplace(std::move(*arena));
+  auto engine = UringEngine::make(
+      {.submission_entries = options.submission_entries, .fixed_memory = arena_->memory()});
+  if (!engine) return std::unexpected(std::move(engine.error()));
+  engine_ = std::move(*engine);
+  core_ = std::make_unique<WorkerCore>(WorkerParts{.engine = *engine_,
+                                                   .channels = *channels_,
+                                                   .grants = *grants_,
+                                                   .clock = clock_,
+                                                   .arena = arena_->memory(),
+                                                   .request_slots = options.request_slots});
+  event_watch_.descriptor = channels_->fd();
+  event_watch_.core = core_.get();
+  event_watch_.ready = [](Watch& watch) noexcept {
+    static_cast<EventWatch&>(watch).core->events_signalled();
+  };
+  engine_->watch(event_watch_);
+  return {};
+}
+
+void Worker::Impl::tear_down() {
+  core_.reset();
+  engine_.reset();
+  arena_.reset();
+}
+
+void Worker::Impl::post(std::function<void(WorkerCore&)> action) {
+  auto command = std::make_unique<Command>();
+  command->owner = this;
+  command->action = std::move(action);
+  command->run = [](Task& task) noexcept {
+    const std::unique_ptr<Command> mine(static_cast<Command*>(&task));
+    mine->action(*mine->owner->core_);
+  };
+  engine_->post(*command.release());
+}
+
+Worker::Impl::~Impl() {
+  assert(std::this_thread::get_id() != thread_.get_id());
+  if (engine_) post([this](WorkerCore&) { stop_ = true; });
+  if (thread_.joinable()) thread_.join();
+}
+
+Expected<std::unique_ptr<Worker>> Worker::start(Xen& xen, WorkerOptions options) {
+  auto channels = xen.open_event_channels();
+  if (!channels) return std::unexpected(std::move(channels.error()));
+  auto grants = xen.open_grant_table();
+  if (!grants) return std::unexpected(std::move(grants.error()));
+  auto impl = std::make_unique<Impl>(std::move(*channels), std::move(*grants));
+  if (auto started = impl->start(options); !started) {
+    return std::unexpected(std::move(started.error()));
+  }
+  return std::unique_ptr<Worker>(new Worker(std::move(impl)));
+}
+
+Worker::Worker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Worker::~Worker() = default;
+
+void Worker::connect(QueueSetup setup, ConnectDone done) {
+  // std::function wants something that can be copied.
+  auto shared = std::make_shared<QueueSetup>(std::move(setup));
+  impl_->post([shared, done = std::move(done)](WorkerCore& core) {
+    done(core.connect(std::move(*shared)));
+  });
+}
+
+void Worker::disconnect(QueueId queue, DisconnectDone done) {
+  impl_->post([queue, done = std::move(done)](WorkerCore& core) { core.disconnect(queue, done); });
+}
+
+const WorkerCounters& Worker::counters() const {
+  return impl_->counters();
+}
+
+}  // namespace xenblk::ringio

@@ -1,0 +1,116 @@
+#include "ringio/worker_core.h"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+namespace xenblk::ringio {
+namespace {
+
+// Segments in one grant copy: enough that the system call no longer counts.
+constexpr std::size_t kCopySegmentsMax = 1024;
+
+}  // namespace
+
+WorkerCore::WorkerCore(const WorkerParts& parts)
+    : engine_(parts.engine),
+      channels_(parts.channels),
+      grants_(parts.grants),
+      clock_(parts.clock),
+      slots_(parts.request_slots),
+      buffers_(parts.arena),
+      mover_(parts.grants, kCopySegmentsMax) {}
+
+WorkerCore::~WorkerCore() {
+  assert(queues_.empty());
+}
+
+void WorkerCore::pass(std::chrono::nanoseconds patience) noexcept {
+  counters_.passes.add(1);
+  now_ = clock_.now();
+  if (events_signalled_) take_events();
+  take_requests();
+  move_data_in();
+  // Before the engine may sleep. Each event a guest sends costs us one pass like this one, no more.
+  unmask_idle();
+  engine_.turn(has_work() ? LoopEngine::kNoWait : patience);
+  move_data_out();
+  answer_finished();
+  publish();
+  if (closing_ != 0) remove_drained();
+}
+
+// True when the next turn must not wait: nothing would wake us for this.
+bool WorkerCore::has_work() const noexcept {
+  if (events_signalled_ || !unpublished_.empty() || !finished_.empty()) return true;
+  // Whoever starves is woken by the completion that frees what it needs.
+  assert(!starved_ || slots_.in_use() != 0);
+  if (!ready_.empty() && !starved_) return true;
+  return closing_ != 0 && std::ranges::any_of(queues_, [](const auto& q) { return q->drained(); });
+}
+
+Expected<QueueId> WorkerCore::connect(QueueSetup setup) {
+  auto made = Queue::make({next_queue_id_}, std::move(setup), grants_, channels_);
+  if (!made) return std::unexpected(std::move(made.error()));
+  ++next_queue_id_;
+  Queue& queue = **made;
+  queue.core = this;
+  queue.guest = &guest_of(queue.peer());
+  ++queue.guest->queues;
+  by_port_[queue.port().n] = &queue;
+  queues_.push_back(std::move(*made));
+  unmask_.reserve(queues_.size());
+  counters_.queues.set(queues_.size());
+  // The port is pending from the start, but a queue that is connected to a full ring needs no
+  // event.
+  make_ready(queue);
+  return queue.id();
+}
+
+void WorkerCore::disconnect(QueueId id, std::function<void()> done) {
+  const auto found = std::ranges::find_if(queues_, [&](const auto& q) { return q->id() == id; });
+  if (found == queues_.end()) {
+    done();
+    return;
+  }
+  Queue& queue = **found;
+  if (queue.ready()) ready_.erase(ready_.iterator_to(queue));
+  if (!queue.closing()) ++closing_;
+  queue.close(std::move(done));
+}
+
+Guest& WorkerCore::guest_of(DomainId peer) {
+  const auto found = std::ranges::find_if(guests_, [&](const auto& g) { return g->peer == peer; });
+  if (found != guests_.end()) return **found;
+  return *guests_.emplace_back(std::make_unique<Guest>(peer));
+}
+
+void WorkerCore::make_ready(Queue& queue) noexcept {
+  if (queue.serving() && !queue.ready()) ready_.push_back(queue);
+}
+
+void WorkerCore::remove_drained() {
+  std::vector<std::unique_ptr<Queue>> drained;
+  for (auto& queue : queues_) {
+    if (queue->drained()) drained.push_back(std::move(queue));
+  }
+  std::erase(queues_, nullptr);
+  for (auto& queue : drained) remove(std::move(queue));
+}
+
+void WorkerCore::remove(std::unique_ptr<Queue> queue) {
+  assert(closing_ != 0);
+  --closing_;
+  by_port_.erase(queue->port().n);
+  Guest& guest = *queue->guest;
+  if (--guest.queues == 0) {
+    assert(guest.incoming.empty() && guest.outgoing.empty());
+    std::erase_if(guests_, [&](const auto& g) { return g.get() == &guest; });
+  }
+  const auto closed = queue->take_closed();
+  queue.reset();
+  counters_.queues.set(queues_.size());
+  for (const auto& done : closed) done();
+}
+
+}  // namespace xenblk::ringio

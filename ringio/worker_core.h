@@ -1,0 +1,121 @@
+// The loop of a worker without its thread: a simulator drives pass() itself, with its own engine,
+// channels, grants and clock. Pinned; one thread, except where noted.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "ringio/buffer_pool.h"
+#include "ringio/counters.h"
+#include "ringio/data_mover.h"
+#include "ringio/guest.h"
+#include "ringio/loop_engine.h"
+#include "ringio/queue.h"
+#include "ringio/queue_setup.h"
+#include "ringio/slot_pool.h"
+#include "xenblk/clock.h"
+#include "xenblk/xen.h"
+
+namespace xenblk::ringio {
+
+// What a core works with. All borrowed; must outlive it.
+struct WorkerParts {
+  LoopEngine& engine;
+  EventChannels& channels;
+  GrantTable& grants;
+  const Clock& clock;
+  std::span<std::byte> arena;  // a multiple of BufferPool::kMaxBytes
+  std::uint32_t request_slots = 512;
+};
+
+class WorkerCore {
+ public:
+  explicit WorkerCore(const WorkerParts& parts);
+  // No queue may be connected.
+  ~WorkerCore();
+  WorkerCore(const WorkerCore&) = delete;
+  WorkerCore& operator=(const WorkerCore&) = delete;
+
+  // As Worker::connect and Worker::disconnect. Between passes or from a task of the engine; not
+  // from a notice.
+  Expected<QueueId> connect(QueueSetup setup);
+  void disconnect(QueueId id, std::function<void()> done);
+
+  // The event channels' descriptor became readable.
+  void events_signalled() noexcept { events_signalled_ = true; }
+
+  // One turn of the loop; each step is bounded. Waits up to `patience` in the engine when no queue
+  // has anything to do.
+  void pass(std::chrono::nanoseconds patience) noexcept;
+
+  // Any thread.
+  const WorkerCounters& counters() const { return counters_; }
+
+ private:
+  // Why taking from a queue ended.
+  enum class Taken : std::uint8_t { all, share, starved, until_barrier, stopped };
+
+  // pass_take.cpp: from the rings to the image.
+  void take_events() noexcept;
+  void take_requests() noexcept;
+  bool serve_front() noexcept;
+  Taken take_from(Queue& queue, std::uint32_t& taken) noexcept;
+  bool take_one(Queue& queue) noexcept;
+  RequestSlot* admit(const Request& request) noexcept;
+  void dispatch(Queue& queue, RequestSlot& slot) noexcept;
+  void refuse(Queue& queue, const Refusal& refusal) noexcept;
+  void move_data_in() noexcept;
+  void start(RequestSlot& slot) noexcept;
+  void submit_phase(RequestSlot& slot) noexcept;
+  void unmask_idle() noexcept;
+
+  // pass_answer.cpp: from the image to the rings.
+  static void on_image_done(ImageRequest& request) noexcept;
+  void image_done(RequestSlot& slot) noexcept;
+  void move_data_out() noexcept;
+  void answer_finished() noexcept;
+  void answer(RequestSlot& slot) noexcept;
+  void count(const RequestSlot& slot) noexcept;
+  void mark_unpublished(Queue& queue) noexcept;
+  void publish() noexcept;
+
+  // worker_core.cpp
+  bool has_work() const noexcept;
+  void make_ready(Queue& queue) noexcept;
+  void remove_drained();
+  void remove(std::unique_ptr<Queue> queue);
+  Guest& guest_of(DomainId peer);
+
+  LoopEngine& engine_;
+  EventChannels& channels_;
+  GrantTable& grants_;
+  const Clock& clock_;
+  SlotPool slots_;
+  BufferPool buffers_;
+  DataMover mover_;
+  WorkerCounters counters_;
+
+  std::vector<std::unique_ptr<Queue>> queues_;
+  std::vector<std::unique_ptr<Guest>> guests_;
+  std::unordered_map<std::uint32_t, Queue*> by_port_;
+  std::uint64_t next_queue_id_ = 1;
+
+  // Queues that may have requests to take, in the order in which they are served. One that finds no
+  // slot or buffer keeps its place at the front until it does, and the others wait behind it: a
+  // large request cannot be starved by small ones.
+  ReadyList ready_;
+  bool starved_ = false;
+  UnpublishedList unpublished_;
+  SlotList finished_;              // nothing left to do but to answer
+  std::vector<EventPort> unmask_;  // of queues that went idle in this pass
+  std::uint32_t closing_ = 0;      // queues that are to go
+  bool events_signalled_ = true;
+  Instant now_;  // of this pass's taking
+};
+
+}  // namespace xenblk::ringio
