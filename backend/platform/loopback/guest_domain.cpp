@@ -2,6 +2,8 @@
 
 #include <poll.h>
 
+#include "backend/platform/loopback/loopback_xen.h"
+
 namespace xenblk::loopback {
 
 GuestPort::GuestPort(EventHub& hub, DomainId own, DomainId remote)
@@ -18,6 +20,10 @@ bool GuestPort::wait(std::uint32_t timeout_ms) {
   pollfd wanted{.fd = fd(), .events = POLLIN, .revents = 0};
   if (::poll(&wanted, 1, static_cast<int>(timeout_ms)) <= 0) return false;
   return take();
+}
+
+std::unique_ptr<XenStore> GuestDomain::open_store() {
+  return xen_.open_store_as(id_);
 }
 
 }  // namespace xenblk::loopback

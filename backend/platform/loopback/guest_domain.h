@@ -71,6 +71,9 @@ class GuestDomain {
     return std::make_unique<GuestPort>(hub_, id_, remote);
   }
 
+  // The guest's own connection to XenStore, with its rights.
+  std::unique_ptr<XenStore> open_store();
+
   // --- for the loopback itself ---
   const GuestMemory& memory() const { return memory_; }
   GrantEntries& entries() { return entries_; }

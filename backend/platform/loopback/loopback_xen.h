@@ -12,6 +12,7 @@
 #include "backend/platform/loopback/event_hub.h"
 #include "backend/platform/loopback/faults.h"
 #include "backend/platform/loopback/guest_domain.h"
+#include "backend/platform/loopback/store_connection.h"
 #include "backend/platform/loopback/usage.h"
 #include "xenblk/xen.h"
 
@@ -31,7 +32,14 @@ class LoopbackXen {
   Xen& host(DomainId backend = {0});
   const Usage& usage(DomainId backend = {0});
 
-  // A new domain; the identifier must be free and not 0.
+  // A connection to XenStore with that domain's rights, for guests and the toolstack (domain 0).
+  // It does not count as one of host()'s.
+  std::unique_ptr<StoreConnection> open_store_as(DomainId domain);
+  // What host(backend) has opened there is lost, as when xenstored dies.
+  void lose_store_connections(DomainId backend) { store_.lose_connections(backend); }
+
+  // A new domain; the identifier must be free and not 0. XenStore has its directory afterwards,
+  // with the rights that libxl gives: the guest reads all of it and owns `device` and `data`.
   std::shared_ptr<GuestDomain> create_domain(DomainId id,
                                              std::uint32_t memory_pages = kDefaultMemoryPages);
   // The hypervisor's part of a domain's end: grants are refused from now on while what is mapped
@@ -46,6 +54,8 @@ class LoopbackXen {
 
   Faults faults_;
   EventHub hub_{faults_};
+  StoreServer store_{faults_};
+  Usage guest_usage_;
   mutable std::mutex mutex_;
   std::map<DomainId, std::unique_ptr<Host>> hosts_;           // under mutex_
   std::map<DomainId, std::shared_ptr<GuestDomain>> domains_;  // under mutex_
