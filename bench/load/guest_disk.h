@@ -39,11 +39,14 @@ class GuestDisk {
   // every operation are checked: the text of the first breach, empty when all was well.
   std::string run(std::chrono::steady_clock::time_point end);
 
-  // After run(): operations that were answered before `end`, and what this thread itself used.
+  // Of the last run(): all operations (elapsed and backend_cpu are not set), and the processor time
+  // that this thread, the guest, used itself.
   const Measurement& seen() const { return seen_; }
   std::chrono::nanoseconds own_cpu() const { return own_cpu_; }
 
   static std::uint32_t memory_pages(const Load& load);
+  // All requests of a queue find room in its ring at once.
+  static bool fits_rings(const Load& load);
 
  private:
   using Time = std::chrono::steady_clock::time_point;
@@ -68,9 +71,8 @@ class GuestDisk {
   void put_request(Queue& queue, std::uint32_t place_index, std::uint32_t page, SectorIndex first);
   void kick(Queue& queue);
   bool reap(Queue& queue, Time end);
-  void finish(Place& place, Time now, Time end);
+  void finish(Place& place, Time now);
   bool wait_for_event();
-  void take_events();
   std::string breach() const;
 
   std::shared_ptr<loopback::GuestDomain> guest_;
