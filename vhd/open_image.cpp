@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "vhd/flat_image.h"
+#include "vhd/open_vhd.h"
 
 namespace xenblk::vhd {
 
@@ -12,7 +13,7 @@ Expected<std::unique_ptr<Image>> open_image(Format format, std::unique_ptr<File>
     case Format::raw:
       return open_raw_image(std::move(file), physical_sector_bytes);
     case Format::vhd:
-      return fail(Errc::unsupported_image, "VHD is not served yet");
+      return open_vhd_image(std::move(file), physical_sector_bytes);
     case Format::null:
       break;
   }

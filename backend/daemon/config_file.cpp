@@ -5,6 +5,8 @@
 #include <fstream>
 #include <limits>
 #include <sstream>
+// Only this file uses it, so there is no need for its shared library.
+#define TOML_HEADER_ONLY 1
 #include <toml++/toml.h>
 
 namespace xenblk::daemon {

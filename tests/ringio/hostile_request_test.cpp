@@ -260,13 +260,17 @@ TEST_P(HostileRequest, AHundredThousandBadRequestsLeaveNothingBehind) {
       request.discard_count = {random() % 8192};
       for (auto n = random() % 12; n != 0; --n) {
         const auto last = static_cast<std::uint8_t>(random() % 10);
-        request.segments.push_back({{static_cast<std::uint32_t>(random() % 40'000)}, 0, last});
+        // Never the ring's own page: the guest would only confuse itself.
+        const auto ref =
+            static_cast<std::uint32_t>(random() % 4 == 0 ? page.ref.n : random() | 100);
+        request.segments.push_back({{ref}, 0, last});
       }
       queue.put(request);
     }
     queue.push();
     world.settle();
     answers += queue.take().size();
+    ASSERT_EQ(queue.ring.outstanding(), 0U);
   }
   EXPECT_EQ(answers, 100'000 / 32 * 32U);
   EXPECT_EQ(world.core->counters().slots_in_use.get(), 0U);

@@ -1,7 +1,10 @@
 // Event channels through /dev/xen/evtchn.
 #pragma once
 
+// The headers of Xen 4.17 do not say by themselves that their functions are C.
+extern "C" {
 #include <xenevtchn.h>
+}
 
 #include <memory>
 

@@ -1,7 +1,10 @@
 // The grant table through /dev/xen/gntdev.
 #pragma once
 
+// The headers of Xen 4.17 do not say by themselves that their functions are C.
+extern "C" {
 #include <xengnttab.h>
+}
 
 #include <array>
 #include <memory>

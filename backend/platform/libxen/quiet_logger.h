@@ -2,7 +2,10 @@
 // fail as often as it likes.
 #pragma once
 
+// The headers of Xen 4.17 do not say by themselves that their functions are C.
+extern "C" {
 #include <xentoollog.h>
+}
 
 #include <cstdio>
 #include <memory>

@@ -1,7 +1,10 @@
 // XenStore through libxenstore.
 #pragma once
 
+// The headers of Xen 4.17 do not say by themselves that their functions are C.
+extern "C" {
 #include <xenstore.h>
+}
 
 #include <memory>
 #include <string>

@@ -15,9 +15,9 @@ start_daemon() {
     echo "$status" > "$scratch/daemon-status"
   ) &
   disown
-  wait_for 60 daemon_serves_or_ended || true
+  wait_for 30 daemon_serves_or_ended || true
   [ ! -e "$scratch/daemon-status" ] || fail "xenblkd ended at its start: $(tail -n 3 "$out/xenblkd.log")"
-  daemon_serves || fail "no $daemon_pid_file after 60 s"
+  daemon_serves || fail "no $daemon_pid_file in time"
 }
 
 daemon_serves_or_ended() { [ -e "$scratch/daemon-status" ] || daemon_serves; }
@@ -30,15 +30,16 @@ expect_daemon_alive() { daemon_serves || fail "xenblkd is gone: $(tail -n 3 "$ou
 end_daemon() {
   expect_daemon_alive
   kill -TERM "$(<"$daemon_pid_file")"
-  wait_for 60 test -s "$scratch/daemon-status" || fail "xenblkd did not end within 60 s of SIGTERM"
+  wait_for 30 test -s "$scratch/daemon-status" || fail "xenblkd did not end after SIGTERM"
   expect_equal "the exit status of xenblkd" 0 "$(<"$scratch/daemon-status")"
 }
 
-# expect_daemon_refuses PATTERN [OPTIONS...]: a start that must end with status 1 and one line that matches.
+# expect_daemon_refuses PATTERN [OPTIONS...]: a start that must end with status 1 and one line that matches. It is
+# started as a user would, without the log on stderr that -D adds.
 expect_daemon_refuses() {
   local pattern=$1 status=0 text
   shift
-  text=$(timeout 60 "$daemon" -D "$@" 2>&1 >/dev/null) || status=$?
+  text=$(timeout 120 "$daemon" "$@" 2>&1 >/dev/null) || status=$?
   echo "$text"
   expect_equal "the exit status" 1 "$status"
   expect_one_line "its message" "$text"

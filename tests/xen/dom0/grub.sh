@@ -33,8 +33,8 @@ write_grub_config() {
   done
   echo "cmp (xen/xvdb)0+$sectors (xen/xvdc)0+$sectors"
   echo 'echo "GRUB-END"'
-  # Time for dom0 to look at the nodes of the living guest.
-  echo 'sleep 8'
+  # dom0 looks at the nodes of the living guest and then sends an escape.
+  echo 'sleep --interruptible 60'
   echo 'halt'
 }
 
@@ -46,10 +46,11 @@ grub_reads_disks() {
 vcpus = 1
 $3" "$(disk xvda ro "raw:$images/boot.img")" "$(disk xvdb rw "raw:$images/content.img")" \
     "$(disk xvdc rw "vhd:$images/content.vhd")"
-  guest_await_text "$name" GRUB-END 180
+  guest_await_text "$name" GRUB-END 90
   xenstore-ls -f "/local/domain/$(guest_domid "$name")/device/vbd" || true
   xenstore-read "$(frontend_directory "$name" xvda)/protocol" > "$scratch/$name.protocol" || true
-  guest_await_end "$name" 120
+  printf '\033' > "$(xenstore-read "/local/domain/$(guest_domid "$name")/console/tty")"
+  guest_await_end "$name" 60
 }
 
 # What GRUB printed, without its terminal codes.

@@ -8,12 +8,12 @@ say() {
   return 1
 }
 
-# disk_appears DISK, disk_goes DISK: blkfront works in its own time, so both wait up to a minute.
+# disk_appears DISK, disk_goes DISK: blkfront works in its own time, so both wait up to four minutes.
 disk_appears() { wait_until "[ -b /dev/$1 ]" || say "/dev/$1 did not appear"; }
 disk_goes() { wait_until "[ ! -e /dev/$1 ]" || say "/dev/$1 did not go"; }
 
 wait_until() {
-  for _ in $(seq 300); do
+  for _ in $(seq 1200); do
     if eval "$1"; then return 0; fi
     sleep 0.2
   done
@@ -58,10 +58,12 @@ fio_verify() {
   shift 2
   fio --name=verify --filename="/dev/$disk" --size="$size" --rw=randrw --rwmixread=30 --bs=4k --iodepth=32 \
     --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --randseed="$$" \
-    "$@" > "/tmp/fio.$disk" 2>&1 || { cat "/tmp/fio.$disk"; say "fio failed"; return; }
-  grep -qE 'err= *0' "/tmp/fio.$disk" || { cat "/tmp/fio.$disk"; say "fio counted an error"; return; }
+    "$@" > "/tmp/fio.$disk" 2>&1 || { fio_complaints; say "fio failed"; return; }
+  grep -qE 'err= *0' "/tmp/fio.$disk" || { fio_complaints; say "fio counted an error"; return; }
   grep -E '^ +(read|write):' "/tmp/fio.$disk"
 }
+
+fio_complaints() { grep -iE 'verify:|error|err=|fio:' "/tmp/fio.$disk" | head -n 3; }
 
 # background_io DISK: verified I/O in a loop until background_end, which fails if any round did.
 background_io() {

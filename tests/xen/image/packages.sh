@@ -8,6 +8,7 @@ host_tools=(
   "mmdebstrap mmdebstrap"
   "qemu-system-x86_64 qemu-system-x86 ipxe-qemu seabios"
   "cpio cpio"
+  "zstd zstd"
   "mke2fs e2fsprogs"
   "debugfs e2fsprogs"
   "depmod kmod"

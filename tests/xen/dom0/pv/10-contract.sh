@@ -12,7 +12,7 @@ libraries_found() {
 
 contract_tests_pass() {
   local said
-  said=$(cd "$scratch" && timeout 200 /job/xen_contract_test 2>&1) || {
+  said=$(cd "$scratch" && timeout 600 /job/xen_contract_test 2>&1) || {
     echo "$said"
     fail "$(grep -E '^\[ +FAILED' <<< "$said" | head -n 3)"
   }

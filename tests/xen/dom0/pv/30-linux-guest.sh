@@ -1,7 +1,7 @@
 # A Linux guest with the default ring (one page, one queue), and a raw, a VHD and a read-only disk.
 # shellcheck shell=bash
 
-image_bytes=$((96 << 20))
+image_bytes=$((80 << 20))
 
 make_images() {
   truncate -s "$image_bytes" "$images/a.img"
@@ -50,10 +50,10 @@ check "images are made" make_images
 check "xl create starts a guest with raw, VHD and read-only disks" guest_starts
 check "XenStore shows three connected disks with one-page rings" nodes_are_right
 check "the guest sees size, queue and flush" disk_facts_are_right
-check "a file system on the raw disk keeps its files" guest_expect linux 180 'file_system xvda 24'
-check "a file system on the VHD disk keeps its files" guest_expect linux 180 'file_system xvdb 24'
-check "fio verifies the raw disk at depth 32" guest_expect linux 180 'fio_verify xvda 8m'
-check "fio verifies the VHD disk at depth 32" guest_expect linux 180 'fio_verify xvdb 8m --offset=40m'
-check "fio verifies large requests on the VHD disk" guest_expect linux 180 'fio_verify xvdb 24m --offset=64m --bs=128k'
+check "a file system on the raw disk keeps its files" guest_expect linux 60 'file_system xvda 16'
+check "a file system on the VHD disk keeps its files" guest_expect linux 60 'file_system xvdb 16'
+check "fio verifies the raw disk at depth 32" guest_expect linux 60 'fio_verify xvda 4m'
+check "fio verifies the VHD disk at depth 32" guest_expect linux 60 'fio_verify xvdb 4m --offset=40m'
+check "fio verifies large requests on the VHD disk" guest_expect linux 60 'fio_verify xvdb 16m --offset=64m --bs=128k'
 check "the read-only disk refuses writes and keeps its content" read_only_disk_holds
 check "blkfront has no complaint" guest_expect linux 30 no_kernel_complaint

@@ -24,9 +24,9 @@ wide_ring_is_negotiated() {
 check "xl create starts a guest with two CPUs" wide_guest_starts
 check "16-page rings and 2 queues are negotiated" wide_ring_is_negotiated
 check "fio verifies the raw disk over 2 queues" \
-  guest_expect wide 180 'fio_verify xvda 4m --numjobs=2 --offset_increment=8m --group_reporting'
+  guest_expect wide 60 'fio_verify xvda 2m --numjobs=2 --offset_increment=8m --group_reporting'
 check "fio verifies the VHD disk over 2 queues" \
-  guest_expect wide 180 'fio_verify xvdb 4m --numjobs=2 --offset_increment=8m --group_reporting'
+  guest_expect wide 60 'fio_verify xvdb 2m --numjobs=2 --offset_increment=8m --group_reporting'
 check "fio verifies deep queues on the VHD disk" \
-  guest_expect wide 180 'fio_verify xvdb 8m --offset=24m --iodepth=256 --numjobs=2 --offset_increment=12m --group_reporting'
+  guest_expect wide 60 'fio_verify xvdb 3m --offset=24m --iodepth=256 --numjobs=2 --offset_increment=12m --group_reporting'
 check "blkfront has no complaint about wide rings" guest_expect wide 30 no_kernel_complaint

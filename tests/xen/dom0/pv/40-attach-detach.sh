@@ -45,7 +45,7 @@ nothing_piled_up() {
   [ "$(daemon_memory_kb)" -le $((memory_kb + 2048)) ] || fail "memory grew from $memory_kb to $(daemon_memory_kb) kB"
 }
 
-check_seconds_max=600 check "a disk is attached and detached under I/O" first_rounds
-check_seconds_max=600 check "18 more rounds of attach and detach" more_rounds
+check_seconds_max=300 check "a disk is attached and detached under I/O" first_rounds
+check_seconds_max=300 check "18 more rounds of attach and detach" more_rounds
 check "nothing is left of 20 rounds" nothing_piled_up
 check "the other disk's verified I/O went on" guest_expect linux 120 'background_end xvda'

@@ -3,7 +3,7 @@
 
 # The guest copies the VHD disk to the raw disk of the same size, so the raw image is what qemu-img must find in the VHD.
 copy_is_made() {
-  guest_expect linux 180 'copy_disk xvdb xvda'
+  guest_expect linux 60 'copy_disk xvdb xvda'
   guest_expect linux 120 'disk_sum xvdb' > "$scratch/b.sum"
 }
 

@@ -1,0 +1,80 @@
+#include "vhd/bitmap_cache.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace xenblk::vhd {
+namespace {
+
+bool bit(std::span<const std::byte> bits, std::uint64_t sector) {
+  return (bits[sector / 8] & (std::byte{0x80} >> (sector % 8))) != std::byte{0};
+}
+
+}  // namespace
+
+BitmapRun bitmap_run(std::span<const std::byte> bits, std::uint64_t sector,
+                     std::uint64_t sectors_max) {
+  assert(sectors_max > 0 && sector + sectors_max <= bits.size() * 8);
+  const bool present = bit(bits, sector);
+  const auto same_byte = present ? std::byte{0xff} : std::byte{0};
+  std::uint64_t n = 1;
+  while (n < sectors_max) {
+    const auto next = sector + n;
+    // Whole bytes at once: a block has 4096 bits, and most runs are long.
+    if (next % 8 == 0 && sectors_max - n >= 8 && bits[next / 8] == same_byte) {
+      n += 8;
+    } else if (bit(bits, next) == present) {
+      ++n;
+    } else {
+      break;
+    }
+  }
+  return {present, n};
+}
+
+BitmapCache::BitmapCache(std::uint64_t bitmap_bytes, std::uint64_t budget_bytes)
+    : bitmap_bytes_(bitmap_bytes),
+      sets_(std::max<std::size_t>(1, budget_bytes / bitmap_bytes / kWays)),
+      lines_(sets_ * kWays),
+      bits_(lines_.size() * bitmap_bytes) {}
+
+std::span<std::byte> BitmapCache::bits(std::size_t line) {
+  return std::span(bits_).subspan(line * bitmap_bytes_, bitmap_bytes_);
+}
+
+std::optional<std::size_t> BitmapCache::find(BlockIndex block) const {
+  const auto first = first_line(block);
+  for (std::size_t line = first; line < first + kWays; ++line) {
+    if (lines_[line].block == block) return line;
+  }
+  return std::nullopt;
+}
+
+std::optional<BitmapRun> BitmapCache::run(BlockIndex block, std::uint64_t sector,
+                                          std::uint64_t sectors_max) {
+  const std::lock_guard lock(mutex_);
+  const auto line = find(block);
+  if (!line) return std::nullopt;
+  lines_[*line].used = ++clock_;
+  return bitmap_run(bits(*line), sector, sectors_max);
+}
+
+void BitmapCache::insert(BlockIndex block, std::span<const std::byte> new_bits) {
+  assert(new_bits.size() == bitmap_bytes_);
+  const std::lock_guard lock(mutex_);
+  auto line = find(block);
+  if (!line) {
+    const auto set = std::span(lines_).subspan(first_line(block), kWays);
+    const auto oldest = std::ranges::min_element(set, {}, &Line::used);
+    line = static_cast<std::size_t>(&*oldest - lines_.data());
+  }
+  lines_[*line] = {block, ++clock_};
+  std::ranges::copy(new_bits, bits(*line).begin());
+}
+
+void BitmapCache::erase(BlockIndex block) {
+  const std::lock_guard lock(mutex_);
+  if (const auto line = find(block)) lines_[*line] = {};
+}
+
+}  // namespace xenblk::vhd

@@ -1,0 +1,56 @@
+// The bitmaps of partial blocks, as many as a budget of memory allows. Any thread (locks itself).
+// Allocates once, when it is made.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "vhd/block_map.h"
+
+namespace xenblk::vhd {
+
+// Sectors that are alike: all there, or all never written.
+struct BitmapRun {
+  bool present = false;
+  std::uint64_t sectors = 0;
+};
+
+// The run that begins at `sector`, at most `sectors_max` long. The first sector is the highest bit
+// of the first byte.
+BitmapRun bitmap_run(std::span<const std::byte> bits, std::uint64_t sector,
+                     std::uint64_t sectors_max);
+
+class BitmapCache {
+ public:
+  BitmapCache(std::uint64_t bitmap_bytes, std::uint64_t budget_bytes);
+
+  // Nothing when the bitmap is not here.
+  std::optional<BitmapRun> run(BlockIndex block, std::uint64_t sector, std::uint64_t sectors_max);
+  void insert(BlockIndex block, std::span<const std::byte> bits);
+  void erase(BlockIndex block);
+
+ private:
+  // Four places a block may be in; the one that was unused for longest goes.
+  static constexpr std::size_t kWays = 4;
+  struct Line {
+    std::optional<BlockIndex> block;
+    std::uint64_t used = 0;
+  };
+
+  std::size_t first_line(BlockIndex block) const { return block.n % sets_ * kWays; }
+  std::optional<std::size_t> find(BlockIndex block) const;
+  std::span<std::byte> bits(std::size_t line);
+
+  std::mutex mutex_;
+  std::uint64_t bitmap_bytes_;
+  std::size_t sets_;
+  std::uint64_t clock_ = 0;
+  std::vector<Line> lines_;
+  std::vector<std::byte> bits_;
+};
+
+}  // namespace xenblk::vhd

@@ -1,0 +1,180 @@
+// A new block gets a place in the file.
+#include <algorithm>
+#include <cassert>
+
+#include "vhd/block_jobs_inline.h"
+
+namespace xenblk::vhd {
+
+void BlockJobs::take_slot(Job& job) {
+  {
+    const std::lock_guard lock(mutex_);
+    assert(slots_.has_value());
+    const auto slot = slots_->take();
+    if (slot) {
+      job.slot = *slot;
+      job.step = Step::busy;
+      allocated_ = true;
+    } else if (moving_footer_) {
+      job.step = Step::waits_for_extent;
+      return;
+    } else {
+      job.slot = {};
+      const auto extent = slots_->next_extent(std::max<std::uint64_t>(1, blocks_unallocated_));
+      moving_footer_ = extent.has_value();
+      job.extent = extent.value_or(Extent{});
+    }
+  }
+  if (job.slot.range.bytes != 0) return job.slot.dirty ? scrub(job) : write_slot(job);
+  if (job.extent.footer_offset != 0) return move_footer(job);
+  finish_job_later(job, IoStatus::no_space);
+}
+
+void BlockJobs::move_footer(Job& job) {
+  submit<&BlockJobs::footer_written>(job, IoKind::write, {job.extent.footer_offset, kFooterBytes},
+                                     footer_.data());
+}
+
+void BlockJobs::footer_written(Job& job, std::int64_t result) {
+  if (result < 0) return finish_move(job, status_from_result(result));
+  submit<&BlockJobs::footer_synced>(job, IoKind::sync_data, {}, nullptr);
+}
+
+void BlockJobs::footer_synced(Job& job, std::int64_t result) {
+  finish_move(job, status_from_result(result));
+}
+
+// After a failure the footer's old place still counts, and the next attempt writes to the same new
+// one.
+void BlockJobs::finish_move(Job& job, IoStatus status) {
+  {
+    const std::lock_guard lock(mutex_);
+    moving_footer_ = false;
+    if (status == IoStatus::okay) slots_->add(job.extent);
+    for (auto& other : jobs_) {
+      if (other.step != Step::waits_for_extent) continue;
+      other.step = Step::busy;
+      if (status == IoStatus::okay) {
+        post<&BlockJobs::take_slot>(other);
+      } else {
+        auto& leader = *other.leader;
+        settle(other, status);
+        leader.engine->post(leader.task);
+      }
+    }
+  }
+  if (status != IoStatus::okay) return finish_job(job, status);
+  take_slot(job);
+}
+
+// A failed write left something in the slot. It must be gone for good before the table refers to
+// the slot.
+void BlockJobs::scrub(Job& job) {
+  submit<&BlockJobs::scrubbed>(job, IoKind::punch_hole, job.slot.range, nullptr);
+}
+
+// On failure the slot stays out of use: a file system that cannot punch would fail for ever.
+void BlockJobs::scrubbed(Job& job, std::int64_t result) {
+  if (result < 0) return finish_job(job, status_from_result(result));
+  submit<&BlockJobs::scrub_synced>(job, IoKind::sync_data, {}, nullptr);
+}
+
+void BlockJobs::scrub_synced(Job& job, std::int64_t result) {
+  if (result < 0) return finish_job(job, status_from_result(result));
+  write_slot(job);
+}
+
+void BlockJobs::write_slot(Job& job) {
+  const auto& shape = context_.shape;
+  const auto& request = *job.leader;
+  const auto bitmap = shape.range(job.slot.entry).start;
+  const auto data = shape.data_offset(job.slot.entry) + job.sector.n * kSectorBytes;
+  assert(bitmap >= job.slot.range.start);
+  assert(data + job.part.n * kSectorBytes <= job.slot.range.end());
+  job.parts_in_flight = 2;
+  auto* const from = request.data + request.sectors_planned * kSectorBytes;
+  submit<&BlockJobs::slot_part_written>(job, IoKind::write, {data, job.part.n * kSectorBytes},
+                                        from);
+  submit<&BlockJobs::slot_part_written>(job, IoKind::write, {bitmap, ones_.size()}, ones_.data());
+}
+
+void BlockJobs::slot_part_written(Job& job, std::int64_t result) {
+  assert(job.parts_in_flight > 0);
+  if (job.status == IoStatus::okay) job.status = status_from_result(result);
+  if (--job.parts_in_flight > 0) return;
+  if (job.status == IoStatus::okay) return want_table(job);
+  {
+    const std::lock_guard lock(mutex_);
+    slots_->give_back(job.slot);
+  }
+  finish_job(job, job.status);
+}
+
+void BlockJobs::want_table(Job& job) {
+  {
+    const std::lock_guard lock(mutex_);
+    const bool in_flight = std::ranges::any_of(jobs_, [&](const Job& other) {
+      return other.step == Step::writes_table && table_sector(other) == table_sector(job);
+    });
+    job.step = in_flight ? Step::waits_for_table : Step::writes_table;
+    if (in_flight) return;
+  }
+  write_table(job);
+}
+
+// With the entries of all whose slot is written; never with one whose slot is not.
+void BlockJobs::write_table(Job& job) {
+  const auto sector = table_sector(job);
+  {
+    const std::lock_guard lock(mutex_);
+    assert(job.step == Step::writes_table);
+    const auto bytes = job.buffer.first(kSectorBytes);
+    context_.map.write_table_sector(sector, bytes.first<kSectorBytes>());
+    for (auto& other : jobs_) {
+      if (other.step == Step::waits_for_table && table_sector(other) == sector) {
+        other.step = Step::writes_table;
+      }
+      if (other.step != Step::writes_table || table_sector(other) != sector) continue;
+      store_big_endian(bytes, other.block.n % kEntriesPerSector * sizeof(std::uint32_t),
+                       other.slot.entry);
+    }
+  }
+  const auto offset = context_.table_offset + sector * kSectorBytes;
+  submit<&BlockJobs::table_written>(job, IoKind::write, {offset, kSectorBytes}, job.buffer.data());
+}
+
+void BlockJobs::table_written(Job& job, std::int64_t result) {
+  const auto status = status_from_result(result);
+  const auto sector = table_sector(job);
+  auto& leader = *job.leader;
+  {
+    const std::lock_guard lock(mutex_);
+    Job* next = nullptr;
+    for (auto& other : jobs_) {
+      if (other.kind != Kind::allocate || table_sector(other) != sector) continue;
+      if (other.step == Step::waits_for_table) next = &other;
+      if (other.step != Step::writes_table) continue;
+      auto& request = *other.leader;
+      settle_allocation(other, status);
+      if (&request != &leader) request.engine->post(request.task);
+    }
+    if (next != nullptr) {
+      // From now on others wait for it, as if its write were in flight.
+      next->step = Step::writes_table;
+      post<&BlockJobs::write_table>(*next);
+    }
+  }
+  resume_now(leader);
+}
+
+void BlockJobs::settle_allocation(Job& job, IoStatus status) {
+  if (status == IoStatus::okay) {
+    context_.map.publish(job.block, job.slot.entry);
+    --blocks_unallocated_;
+  } else {
+    doubtful_end_ = std::max(doubtful_end_, job.slot.range.end());
+  }
+  settle(job, status);
+}
+
+}  // namespace xenblk::vhd

@@ -1,0 +1,174 @@
+#include "vhd/block_jobs.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "vhd/block_jobs_inline.h"
+
+namespace xenblk::vhd {
+namespace {
+
+// In flight at once. More gains nothing: a disk is busy with a few dozen.
+constexpr std::size_t kJobs = 64;
+// Large blocks have large bitmaps; the jobs' buffers stay below this together.
+constexpr std::size_t kBuffersBytes = std::size_t{2} << 20;
+constexpr std::size_t kJobsMin = 4;
+constexpr std::size_t kZeroesBytes = 128 * 1024;
+
+// A bit for each sector of the block, none for the padding.
+AlignedBuffer full_bitmap(const BlockShape& shape) {
+  AlignedBuffer bits(shape.bitmap_bytes());
+  const auto sectors = shape.block_sectors();
+  std::memset(bits.data(), 0xff, sectors / 8);
+  if (sectors % 8 != 0) bits.all()[sectors / 8] = static_cast<std::byte>(0xff00 >> sectors % 8);
+  return bits;
+}
+
+std::uint64_t count_unallocated(const BlockMap& map) {
+  std::uint64_t n = 0;
+  for (std::uint64_t i = 0; i < map.block_count(); ++i) n += map.is_allocated({i}) ? 0 : 1;
+  return n;
+}
+
+}  // namespace
+
+BlockJobs::BlockJobs(const BlockJobsContext& context, Resume resume)
+    : context_(context),
+      resume_(resume),
+      ones_(full_bitmap(context.shape)),
+      zeroes_(kZeroesBytes),
+      footer_(kFooterBytes),
+      jobs_(std::clamp(kBuffersBytes / context.shape.bitmap_bytes(), kJobsMin, kJobs)) {
+  for (auto& job : jobs_) {
+    job.owner = this;
+    job.buffer = AlignedBuffer(context.shape.bitmap_bytes());
+  }
+}
+
+BlockJobs::~BlockJobs() {
+  assert(waiting_for_job_.empty());
+  assert(std::ranges::all_of(jobs_, [](const Job& job) { return job.step == Step::idle; }));
+}
+
+void BlockJobs::allow_writing(SlotAllocator slots, const FooterBytes& footer) {
+  assert(!slots_);
+  slots_ = std::move(slots);
+  std::ranges::copy(footer, footer_.data());
+  blocks_unallocated_ = count_unallocated(context_.map);
+}
+
+bool BlockJobs::start(ImageRequest& request, BlockIndex block, BlockNeed need, SectorIndex sector,
+                      SectorCount part) noexcept {
+  Job* job = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    if (has(block, need)) return false;
+    park(request);
+    if (auto* other = find(block); other != nullptr) {
+      other->waiters.push_back(request.task);
+      return true;
+    }
+    job = find_idle();
+    if (job == nullptr) {
+      waiting_for_job_.push_back(request.task);
+      return true;
+    }
+    job->step = Step::busy;
+    job->block = block;
+    job->kind = !context_.map.is_allocated(block) ? Kind::allocate
+                : need == BlockNeed::bitmap       ? Kind::load
+                                                  : Kind::fill;
+    job->leader = &request;
+    job->sector = sector;
+    job->part = part;
+    job->status = IoStatus::okay;
+  }
+  begin(*job);
+  return true;
+}
+
+bool BlockJobs::has(BlockIndex block, BlockNeed need) const {
+  if (!context_.map.is_allocated(block)) return need == BlockNeed::bitmap;
+  if (context_.map.state(block) == BlockState::full) return true;
+  return need == BlockNeed::bitmap && context_.bitmaps.run(block, 0, 1).has_value();
+}
+
+BlockJobs::Job* BlockJobs::find(BlockIndex block) {
+  const auto it = std::ranges::find_if(
+      jobs_, [&](const Job& job) { return job.step != Step::idle && job.block == block; });
+  return it == jobs_.end() ? nullptr : &*it;
+}
+
+BlockJobs::Job* BlockJobs::find_idle() {
+  const auto it = std::ranges::find(jobs_, Step::idle, &Job::step);
+  return it == jobs_.end() ? nullptr : &*it;
+}
+
+// Whatever wakes the request then, it goes on with what these words say.
+void BlockJobs::park(ImageRequest& request) {
+  assert(request.in_flight == 0);
+  scratch(request, Scratch::job) = reinterpret_cast<std::uintptr_t>(&jobs_.front());
+  scratch(request, Scratch::written_sectors) = 0;
+  scratch(request, Scratch::status) = static_cast<std::uint64_t>(IoStatus::okay);
+  request.task.run = [](Task& task) noexcept {
+    auto& woken = request_of(task);
+    reinterpret_cast<Job*>(scratch(woken, Scratch::job))->owner->resume_now(woken);
+  };
+}
+
+void BlockJobs::wake(TaskList& waiting) {
+  while (!waiting.empty()) {
+    auto& task = waiting.front();
+    waiting.pop_front();
+    request_of(task).engine->post(task);
+  }
+}
+
+void BlockJobs::resume_now(ImageRequest& request) {
+  request.sectors_planned += scratch(request, Scratch::written_sectors);
+  resume_(request, static_cast<IoStatus>(scratch(request, Scratch::status)));
+}
+
+void BlockJobs::begin(Job& job) {
+  switch (job.kind) {
+    case Kind::allocate:
+      return take_slot(job);
+    case Kind::load:
+    case Kind::fill:
+      return load_bitmap(job);
+  }
+}
+
+// Under the lock. The job is over; its leader only has to be told, by resume_now() on its thread.
+void BlockJobs::settle(Job& job, IoStatus status) {
+  assert(job.step != Step::idle);
+  auto& leader = *job.leader;
+  const bool written = job.kind == Kind::allocate && status == IoStatus::okay;
+  park(leader);
+  scratch(leader, Scratch::written_sectors) = written ? job.part.n : 0;
+  scratch(leader, Scratch::status) = static_cast<std::uint64_t>(status);
+  job.step = Step::idle;
+  job.leader = nullptr;
+  wake(job.waiters);
+  wake(waiting_for_job_);
+}
+
+// On the leader's thread, not inside start().
+void BlockJobs::finish_job(Job& job, IoStatus status) {
+  auto& leader = *job.leader;
+  {
+    const std::lock_guard lock(mutex_);
+    settle(job, status);
+  }
+  resume_now(leader);
+}
+
+void BlockJobs::finish_job_later(Job& job, IoStatus status) {
+  const std::lock_guard lock(mutex_);
+  auto& leader = *job.leader;
+  settle(job, status);
+  leader.engine->post(leader.task);
+}
+
+}  // namespace xenblk::vhd

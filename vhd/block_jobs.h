@@ -1,0 +1,152 @@
+// What must happen to a block before data can go straight to it: a new block gets a place in the
+// file, an old one has its bitmap read, and one with sectors that were never written is filled
+// before its first write. The slow path of a dynamic image: everything here is under one lock, and
+// none of it is needed for blocks that are allocated and full.
+//
+// Each job is led by the request that caused it and runs on that request's engine with that
+// request's pieces, so no engine carries an operation when all its requests are answered. Others
+// that need the same block wait for the job. Many jobs run at once; those that change the same
+// sector of the block table share its writes: one in flight, the later ones together in the next.
+//
+// Order, and why. A new block: {data, bitmap of ones} into a hole, then the table, then the answer.
+// Before a sync any part may be missing after a power cut, and the block reads as zeroes, which is
+// what it was. The footer: written at the new end and synced before the room below it is used, so
+// that a footer is always at the end. Filling: zeroes, sync, bitmap of ones.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "vhd/aligned_buffer.h"
+#include "vhd/bitmap_cache.h"
+#include "vhd/block_map.h"
+#include "vhd/format/footer.h"
+#include "vhd/slot_allocator.h"
+#include "xenblk/image.h"
+
+namespace xenblk::vhd {
+
+// The parts of an image that jobs work on; they outlive the jobs.
+struct BlockJobsContext {
+  File& file;
+  BlockMap& map;
+  BitmapCache& bitmaps;
+  BlockShape shape;
+  std::uint64_t table_offset = 0;
+  std::uint64_t end_of_metadata = 0;
+};
+
+enum class BlockNeed : std::uint8_t { bitmap, writable };
+
+class BlockJobs {
+ public:
+  // `resume` runs on the request's thread when the request may look at its block again.
+  using Resume = void (*)(ImageRequest&, IoStatus) noexcept;
+
+  BlockJobs(const BlockJobsContext& context, Resume resume);
+  BlockJobs(const BlockJobs&) = delete;
+  BlockJobs& operator=(const BlockJobs&) = delete;
+  ~BlockJobs();
+
+  // Before the first request, for an image that is open for writing.
+  void allow_writing(SlotAllocator slots, const FooterBytes& footer);
+
+  // False: the block has by now what is needed. True: the request waits, with all its pieces, until
+  // `resume`. `part`: what the request writes to the block from `sector` on; a request that leads
+  // an allocation has written it when it resumes, and its sectors_planned has moved on. Scratch
+  // words 1 to 3 are used.
+  bool start(ImageRequest& request, BlockIndex block, BlockNeed need, SectorIndex sector,
+             SectorCount part) noexcept;
+
+  // Makes the file as small as it can be: off the data path, when no request is in flight.
+  Expected<void> finish();
+
+ private:
+  enum class Kind : std::uint8_t { allocate, load, fill };
+  enum class Step : std::uint8_t { idle, busy, waits_for_extent, waits_for_table, writes_table };
+  struct Job {
+    BlockJobs* owner = nullptr;
+    Step step = Step::idle;
+    Kind kind = Kind::load;
+    BlockIndex block;
+    SectorIndex sector;  // the leader's part, within the block
+    SectorCount part;
+    ImageRequest* leader = nullptr;
+    TaskList waiters;
+    Slot slot;
+    Extent extent;
+    unsigned parts_in_flight = 0;
+    IoStatus status = IoStatus::okay;
+    std::uint64_t filled_sectors = 0;
+    AlignedBuffer buffer;  // a bitmap or a sector of the table
+  };
+  using JobStep = void (BlockJobs::*)(Job&);
+  using JobDone = void (BlockJobs::*)(Job&, std::int64_t result);
+
+  // block_jobs.cpp: who leads, who waits, who goes on.
+  bool has(BlockIndex block, BlockNeed need) const;
+  Job* find(BlockIndex block);
+  Job* find_idle();
+  void park(ImageRequest& request);
+  void wake(TaskList& waiting);
+  void settle(Job& job, IoStatus status);
+  void finish_job(Job& job, IoStatus status);
+  void finish_job_later(Job& job, IoStatus status);
+  void resume_now(ImageRequest& request);
+  template <JobStep step>
+  void post(Job& job);
+  template <JobDone done>
+  void submit(Job& job, IoKind kind, ByteRange range, std::byte* buffer);
+  void begin(Job& job);
+
+  // block_allocation.cpp
+  void take_slot(Job& job);
+  void move_footer(Job& job);
+  void footer_written(Job& job, std::int64_t result);
+  void footer_synced(Job& job, std::int64_t result);
+  void finish_move(Job& job, IoStatus status);
+  void scrub(Job& job);
+  void scrubbed(Job& job, std::int64_t result);
+  void scrub_synced(Job& job, std::int64_t result);
+  void write_slot(Job& job);
+  void slot_part_written(Job& job, std::int64_t result);
+  void want_table(Job& job);
+  void write_table(Job& job);
+  void table_written(Job& job, std::int64_t result);
+  void settle_allocation(Job& job, IoStatus status);
+  std::uint64_t table_sector(const Job& job) const { return job.block.n / kEntriesPerSector; }
+
+  // block_bitmap.cpp
+  void load_bitmap(Job& job);
+  void bitmap_loaded(Job& job, std::int64_t result);
+  void fill_next(Job& job);
+  void filled(Job& job, std::int64_t result);
+  void fill_synced(Job& job, std::int64_t result);
+  void filled_bitmap_written(Job& job, std::int64_t result);
+
+  // block_finish.cpp
+  Expected<void> rewrite_table();
+  std::uint64_t end_of_used() const;
+
+  BlockJobsContext context_;
+  Resume resume_;
+  AlignedBuffer ones_;  // a full bitmap
+  AlignedBuffer zeroes_;
+  AlignedBuffer footer_;
+
+  std::mutex mutex_;
+  std::vector<Job> jobs_;
+  TaskList waiting_for_job_;
+  std::optional<SlotAllocator> slots_;
+  bool moving_footer_ = false;
+  bool allocated_ = false;  // since the image was opened
+  // A write of the table failed: the file may refer to slots that are not in the map, up to this
+  // end.
+  std::uint64_t doubtful_end_ = 0;
+  std::uint64_t blocks_unallocated_ = 0;
+};
+
+}  // namespace xenblk::vhd

@@ -1,0 +1,12 @@
+// Makes a checked image fit to be written: a crash may have left it without a footer, or with data
+// where nothing is allocated. Writes to the file. Control path.
+#pragma once
+
+#include "vhd/dynamic_image.h"
+
+namespace xenblk::vhd {
+
+// Refused: an image on a block device, whose unused space is no hole.
+Expected<WritableEnd> prepare_for_writing(File& file, const VhdLayout& layout);
+
+}  // namespace xenblk::vhd

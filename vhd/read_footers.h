@@ -1,0 +1,30 @@
+// Which footer of a VHD file to believe. A guest can write anything that looks like a footer into
+// its own data, so the choice must not depend on bytes that may be a guest's. Control path; reads
+// the file.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vhd/format/footer.h"
+#include "xenblk/io.h"
+
+namespace xenblk::vhd {
+
+struct Footers {
+  Footer chosen;
+  FooterBytes bytes = {};  // of the chosen one, as they lie in the file
+  std::uint64_t file_bytes = 0;
+  std::uint64_t end_offset = 0;  // where the footer at the end lies or would lie
+  std::optional<Footer> at_end;  // valid, and of the same image as the copy
+  FooterBytes at_end_bytes = {};
+  bool copy_valid = false;          // at offset 0; dynamic images only
+  bool other_image_at_end = false;  // a valid footer of another image lies at the end
+  std::vector<std::string> warnings;
+};
+
+Expected<Footers> read_footers(File& file);
+
+}  // namespace xenblk::vhd
