@@ -25,7 +25,7 @@ HEADER_PREFIXES = {
     "os": ("sys/", "linux/", "netinet/", "asm/", "arpa/", "unistd.h", "fcntl.h", "poll.h", "pthread.h",
            "sched.h", "dirent.h", "getopt.h", "grp.h", "pwd.h", "spawn.h", "uuid/", "endian.h",
            "byteswap.h", "ftw.h", "glob.h", "signal.h", "syslog.h", "termios.h", "x86intrin.h",
-           "immintrin.h", "sanitizer/"),
+           "immintrin.h", "sanitizer/", "stdlib.h", "string.h", "stdio.h", "time.h"),
 }
 
 # CMake targets of outside libraries, by the same groups.
@@ -75,7 +75,8 @@ LAYERS = (
     layer("backend/platform/loopback", "include intrusive os fmt", "xenblk_loopback"),
     layer("backend/platform/libxen", "include intrusive os fmt libxen", "xenblk_libxen"),
     # Programs: where a Xen is chosen.
-    layer("backend/daemon", CONTROL + " backend/platform/loopback backend/platform/libxen cli"),
+    layer("backend/daemon", CONTROL + " backend/platform/loopback backend/platform/libxen cli",
+          "xenblk_daemon"),
     layer("tools", "include intrusive vhd os fmt cli json"),
     layer("bench", "include intrusive ringio vhd backend/platform/loopback os fmt cli json benchmark",
           "xenblk_load"),
