@@ -1,5 +1,5 @@
 // Images exchanged with other programs, both ways; and images that other programs wrote long ago.
-// A program or a sample that is not there is a skip that says so.
+// A sample that is not there is a skip that says so.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -18,15 +18,8 @@ int run(const std::string& command) {
   return std::system((command + " >/dev/null 2>&1").c_str());
 }
 
-bool is_missing(const std::string& program) {
-  return run("command -v " + program) != 0;
-}
-
-#define REQUIRE_PROGRAM(name)                                          \
-  if (is_missing(name)) {                                              \
-    std::cout << "*** SKIPPED: " << name << " is not installed ***\n"; \
-    GTEST_SKIP() << name << " is not installed";                       \
-  }
+// ./dev installs them.
+#define REQUIRE_PROGRAM(name) ASSERT_EQ(run("command -v " name), 0) << name " is not installed"
 
 // Writes and reads an image as a guest would, and remembers all of it in a raw file.
 class Exchange {
@@ -229,18 +222,18 @@ class SampleImage : public ::testing::TestWithParam<Sample> {
 };
 INSTANTIATE_TEST_SUITE_P(
     Each, SampleImage,
-    ::testing::Values(Sample{"d2v-zerofilled.vhd.bz2", 263454720,
-                             "1ba076be94a8a64541c25aae8d5a5f8b0da758c3797af597e03acb431ff8d143"},
-                      Sample{"ext2.vhd.gz", 4212736,
-                             "870be7ae16c1fa8faab05c6eb9205dc9a7ae35c5f552c5cf8a267c0bc6a5cb99"},
-                      // All zeroes; hashing 127 GiB takes too long, so only the size is compared.
-                      Sample{"virtualpc-dynamic.vhd.bz2", 136363130880, ""},
-                      Sample{"hyperv2012r2-dynamic.vhd.bz2", 136365211648, ""},
-                      Sample{"afl5.img.bz2", 0, "header's offset 0x200 is not a sector within the file"},
-                      Sample{"fat-differential.vhd.gz", 0,
-                             "a differencing image (disk type 4) is not served"},
-                      Sample{"image.vhd.gz", 0, "checksum is 0xfffff683, not 0xffffef25"},
-                      Sample{"image-differential.vhd.gz", 0, "checksum is"}),
+    ::testing::Values(
+        Sample{"d2v-zerofilled.vhd.bz2", 263454720,
+               "1ba076be94a8a64541c25aae8d5a5f8b0da758c3797af597e03acb431ff8d143"},
+        Sample{"ext2.vhd.gz", 4212736,
+               "870be7ae16c1fa8faab05c6eb9205dc9a7ae35c5f552c5cf8a267c0bc6a5cb99"},
+        // All zeroes; hashing 127 GiB takes too long, so only the size is compared.
+        Sample{"virtualpc-dynamic.vhd.bz2", 136363130880, ""},
+        Sample{"hyperv2012r2-dynamic.vhd.bz2", 136365211648, ""},
+        Sample{"afl5.img.bz2", 0, "header's offset 0x200 is not a sector within the file"},
+        Sample{"fat-differential.vhd.gz", 0, "a differencing image (disk type 4) is not served"},
+        Sample{"image.vhd.gz", 0, "checksum is 0xfffff683, not 0xffffef25"},
+        Sample{"image-differential.vhd.gz", 0, "checksum is"}),
     [](const auto& param) {
       std::string name = param.param.name;
       std::erase_if(name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; });
@@ -250,8 +243,8 @@ INSTANTIATE_TEST_SUITE_P(
 TEST_P(SampleImage, IsServedAsItsMakerMeantOrRefused) {
   const auto path = unpack();
   if (path.empty()) {
-    std::cout << "*** SKIPPED: no sample " << GetParam().name << " (XENBLK_VHD_SAMPLES) ***\n";
-    GTEST_SKIP();
+    std::cout << "*** SKIPPED: no sample " << GetParam().name << " ***\n";
+    GTEST_SKIP() << "XENBLK_VHD_SAMPLES is not set";
   }
   ImageRegistry registry;
   auto image = registry.open({Format::vhd, path, {}}, Access::read_only);
