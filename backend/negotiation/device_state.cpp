@@ -31,8 +31,11 @@ Action tear_down(const Own& own, Action last) {
   return last;
 }
 
-Action close_down(const Own& own) {
-  return tear_down(own, own.state == XenbusState::closed ? Action::wait : Action::state_closed);
+// Closed is written again when something else stands there: a directory that was removed, made again and
+// asked to close, all before we looked, has not heard from us.
+Action close_down(const Own& own, const Seen& seen) {
+  const bool said = own.state == XenbusState::closed && seen.backend == XenbusState::closed;
+  return tear_down(own, said ? Action::wait : Action::state_closed);
 }
 
 // A frontend that is still using the rings closes first: it sees our Closing and answers with
@@ -78,7 +81,7 @@ Action give_up(const Own& own, const Seen& seen) {
                                                      seen.frontend == XenbusState::unknown);
   const bool frontend_restarted = seen.frontend_valid && seen.frontend != own.failed_at &&
                                   seen.frontend == XenbusState::initialising;
-  if (at_rest && (frontend_left || frontend_restarted)) return close_down(own);
+  if (at_rest && (frontend_left || frontend_restarted)) return close_down(own, seen);
   if (script_has_yet_to_read(own, seen)) return Action::wait;
   return at_rest ? Action::wait : Action::state_closing;
 }
@@ -100,7 +103,7 @@ Action frontend_initialising(const Own& own, const Seen& seen) {
       if (busy(own)) return Action::wait;
       return seen.online ? Action::offer : Action::wait;
     default:
-      return close_down(own);  // it began again without closing first
+      return close_down(own, seen);  // it began again without closing first
   }
   if (own.rings == RingPhase::connected) return Action::disconnect_rings;
   if (own.image == ImagePhase::none) return Action::open_image;
@@ -137,7 +140,7 @@ Action frontend_closing(const Own& own) {
 Action decide(const Own& own, const Seen& seen) {
   if (!seen.exists || replaced(own, seen)) return tear_down(own, Action::forget);
   if (close_requested(own, seen)) {
-    return frontend_will_close(own, seen) ? Action::wait : close_down(own);
+    return frontend_will_close(own, seen) ? Action::wait : close_down(own, seen);
   }
   if (own.failure_told && !fresh_start(own, seen)) return give_up(own, seen);
   if (!own.failure_told && failed(own, seen)) return Action::tell_failure;
@@ -157,7 +160,7 @@ Action decide(const Own& own, const Seen& seen) {
     case XenbusState::reconfigured:
       break;
   }
-  return close_down(own);
+  return close_down(own, seen);
 }
 
 Own after(Action action, Own own, const Seen& seen) {

@@ -92,7 +92,7 @@ Expected<RingScheme> scheme_by_pages(const Offer& offer, std::string_view value)
                 fmt::format("num-ring-pages is {}, powers of two up to {} are offered", *pages,
                             1U << offer.max_ring_order));
   }
-  return RingScheme{static_cast<std::uint32_t>(std::countr_zero(*pages)), *pages > 1};
+  return RingScheme{static_cast<std::uint32_t>(std::countr_zero(*pages)), true};
 }
 
 Expected<RingScheme> ring_scheme(const Offer& offer, const FrontendNodes& nodes) {

@@ -200,6 +200,14 @@ TEST(DeviceLife, EndsWhenTheDirectoryWasRemovedAndMadeAgain) {
   EXPECT_EQ(life.run_through(), (Actions{disconnect_rings, close_image, forget}));
 }
 
+TEST(DeviceLife, ClosesADirectoryThatWasMadeAgainAndAskedToCloseBeforeWeLooked) {
+  Life life;
+  life.connect();
+  life.frontend(State::closed);
+  life.seen.frontend = State::initialising;
+  EXPECT_EQ(life.toolstack_closes(), Actions{state_closed});
+}
+
 TEST(DeviceLife, AttachesToALiveRingOfAnEarlierDaemonWithoutOfferingAgain) {
   Life life;
   life.seen.backend = State::connected;
