@@ -42,15 +42,22 @@ attach_shows() {
   echo "$said"
   expect_match "xl block-attach" "${1#*:}" "$said"
   expect_match "xl block-attach" "$2" "$said"
+  # libxl leaves the nodes of a disk that it could not attach, and the user detaches it.
+  xl_logged block-detach linux xvde || fail "the disk that failed cannot be detached"
   expect_no_nodes_of_device "$(device_id xvde)"
 }
 
+# While the disk that failed is there, the reason stands where toolstacks look for it; it goes with the disk.
 error_node_names_reason() {
-  local texts
-  texts=$(xenstore-ls -f /local/domain/0/error/backend/vbd 2>/dev/null) || true
-  echo "$texts"
-  expect_match "the error directory" "missing.img.*No such file" "$texts"
+  local node
+  xl_logged block-attach linux "$(disk xvde rw "raw:$images/missing.img" | tr -d "'")" || true
+  node=/local/domain/0/error/backend/vbd/$(guest_domid linux)/$(device_id xvde)/error
+  expect_match "$node" "missing.img.*No such file" "$(xenstore-read "$node")"
+  xl_logged block-detach linux xvde || fail "the disk that failed cannot be detached"
+  wait_for 30 node_is_gone "$node" || fail "$node is left"
 }
+
+node_is_gone() { ! xenstore-exists "$1"; }
 
 bystander_is_untouched() {
   guest_expect linux 120 'background_end xvda'
