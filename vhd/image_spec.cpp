@@ -79,8 +79,7 @@ Expected<ImageSpec> parse_image_spec(std::string_view params) {
 
 std::string printable(std::string_view text) {
   std::string shown(text.substr(0, kPrintableBytesMax));
-  std::ranges::replace_if(
-      shown, [](char c) { return c < 0x20 || c > 0x7e; }, '?');
+  std::ranges::replace_if(shown, [](char c) { return c < 0x20 || c > 0x7e; }, '?');
   return text.size() > kPrintableBytesMax ? shown + "..." : shown;
 }
 

@@ -95,6 +95,7 @@ int main(int argc, char** argv) {
   auto log = make_log(options.debug);
   const auto served = serve(options, log, signals, launch);
   if (served) return 0;
-  log.error("{}", describe(served.error()));
+  // In the foreground the log is on the same terminal.
+  if (!options.debug) log.error("{}", describe(served.error()));
   return launch.failed(describe(served.error()));
 }

@@ -45,7 +45,7 @@ TEST_F(Domain, RefusesARevokedGrant) {
   const GrantRef ref = grant();
   ASSERT_EQ(guest_->revoke(ref), Revoked::ended);
   EXPECT_EQ(map(ref).error().code, Errc::bad_grant);
-  EXPECT_EQ(copy_status(ref), CopyStatus::permission);
+  EXPECT_EQ(copy_status(ref), CopyStatus::failed);
 }
 
 TEST_F(Domain, ReusesTheLastRevokedReference) {
@@ -57,7 +57,7 @@ TEST_F(Domain, ReusesTheLastRevokedReference) {
 TEST_F(Domain, RefusesAGrantToAnotherDomain) {
   const GrantRef ref = guest_->grant(page_, {3}, Access::read_write);
   EXPECT_EQ(map(ref).error().code, Errc::bad_grant);
-  EXPECT_EQ(copy_status(ref), CopyStatus::permission);
+  EXPECT_EQ(copy_status(ref), CopyStatus::failed);
 }
 
 TEST_F(DomainDeathTest, MakesAReadOnlyMappingTrulyReadOnly) {

@@ -1,7 +1,7 @@
 // A directory of its own for a test, removed with everything in it.
 #pragma once
 
-#include <stdlib.h>
+#include <cstdlib>
 
 #include <filesystem>
 #include <fstream>

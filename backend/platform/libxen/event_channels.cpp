@@ -36,7 +36,12 @@ Expected<std::unique_ptr<EventChannels>> LibxenEventChannels::open() {
 
 Expected<EventPort> LibxenEventChannels::bind(DomainId peer, EventPort remote) {
   const auto local = xenevtchn_bind_interdomain(handle_.get(), peer.n, remote.n);
-  if (local >= 0) return EventPort{static_cast<std::uint32_t>(local)};
+  if (local >= 0) {
+    const EventPort port{static_cast<std::uint32_t>(local)};
+    if (bound_.size() <= port.n) bound_.resize(port.n + 1);
+    bound_[port.n] = true;
+    return port;
+  }
   return fail(Errc::bad_port,
               fmt::format("binding event channel {} of domain {}", remote.n, peer.n), errno);
 }
@@ -44,6 +49,7 @@ Expected<EventPort> LibxenEventChannels::bind(DomainId peer, EventPort remote) {
 void LibxenEventChannels::unbind(EventPort local) noexcept {
   [[maybe_unused]] const int failed = xenevtchn_unbind(handle_.get(), local.n);
   assert(failed == 0);
+  bound_[local.n] = false;
 }
 
 void LibxenEventChannels::notify(EventPort local) noexcept {
@@ -53,11 +59,22 @@ void LibxenEventChannels::notify(EventPort local) noexcept {
 }
 
 std::size_t LibxenEventChannels::take_pending(std::span<EventPort> out) noexcept {
-  if (out.empty()) return 0;
   // The kernel refuses to read more than a page at once.
-  const auto most = std::min<std::size_t>(out.size(), kPageBytes / sizeof(EventPort));
-  const auto length = ::read(descriptor_, out.data(), most * sizeof(EventPort));
-  return length > 0 ? static_cast<std::size_t>(length) / sizeof(EventPort) : 0;
+  out = out.first(std::min<std::size_t>(out.size(), kPageBytes / sizeof(EventPort)));
+  std::size_t kept = 0;
+  while (kept == 0 && !out.empty()) {
+    const auto length = ::read(descriptor_, out.data(), out.size_bytes());
+    if (length <= 0) break;
+    kept = keep_bound(out.first(static_cast<std::size_t>(length) / sizeof(EventPort)));
+  }
+  return kept;
+}
+
+// The kernel's queue still holds events of ports that have been unbound since.
+std::size_t LibxenEventChannels::keep_bound(std::span<EventPort> ports) const {
+  const auto stale = std::ranges::remove_if(
+      ports, [&](EventPort port) { return port.n >= bound_.size() || !bound_[port.n]; });
+  return ports.size() - stale.size();
 }
 
 void LibxenEventChannels::unmask(std::span<const EventPort> ports) noexcept {

@@ -7,6 +7,7 @@ extern "C" {
 }
 
 #include <memory>
+#include <vector>
 
 #include "backend/platform/libxen/quiet_logger.h"
 #include "xenblk/xen.h"
@@ -33,9 +34,12 @@ class LibxenEventChannels final : public EventChannels {
   LibxenEventChannels(QuietLogger logger, Handle handle, int descriptor)
       : logger_(std::move(logger)), handle_(std::move(handle)), descriptor_(descriptor) {}
 
+  std::size_t keep_bound(std::span<EventPort> ports) const;
+
   QuietLogger logger_;
   Handle handle_;
   const int descriptor_;
+  std::vector<bool> bound_;  // by port number
 };
 
 }  // namespace xenblk::libxen

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <fstream>
 
 namespace xenblk::libxen {
 
@@ -54,6 +55,13 @@ unsigned to_library(NodeRights rights) {
   return XS_PERM_NONE;
 }
 
+// xenfs tells dom0 from other domains.
+bool is_control_domain() {
+  std::ifstream capabilities("/proc/xen/capabilities");
+  std::string word;
+  return capabilities >> word && word.starts_with("control_d");
+}
+
 NodeRights from_library(unsigned rights) {
   const bool read = (rights & XS_PERM_READ) != 0, write = (rights & XS_PERM_WRITE) != 0;
   if (read && write) return NodeRights::both;
@@ -64,9 +72,13 @@ NodeRights from_library(unsigned rights) {
 
 Expected<std::unique_ptr<XenStore>> LibxenStore::open() {
   // The flag keeps events of a removed watch from being delivered later.
-  Handle handle(xs_open(XS_UNWATCH_FILTER));
+  Handle handle(xs_open(XS_OPEN_SOCKETONLY | XS_UNWATCH_FILTER));
+  // In a driver domain XenStore is behind a device instead. Opening that works in dom0 too, but
+  // without a daemon the first request would wait for ever.
+  if (!handle && !is_control_domain()) handle.reset(xs_open(XS_UNWATCH_FILTER));
   if (!handle) {
-    return fail(Errc::unavailable, "XenStore cannot be reached: is xenstored running?", errno);
+    return fail(Errc::unavailable, "XenStore cannot be reached: start xenstored (xen.service)",
+                errno);
   }
   return std::unique_ptr<XenStore>(new LibxenStore(std::move(handle)));
 }

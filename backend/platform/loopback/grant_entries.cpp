@@ -62,9 +62,10 @@ std::expected<Frame, CopyStatus> GrantEntries::pin(GrantRef ref, DomainId by, Ac
   Word& word = words_[ref.n];
   std::uint64_t seen = word.load(std::memory_order_acquire);
   do {
-    if (!granted_to(seen, by)) return std::unexpected(CopyStatus::permission);
+    // Xen 4.17 says "general error" to both, as the contract tests saw in a real dom0.
+    if (!granted_to(seen, by)) return std::unexpected(CopyStatus::failed);
     const bool writes = wanted == Access::read_write;
-    if (writes && (seen & kReadOnly) != 0) return std::unexpected(CopyStatus::permission);
+    if (writes && (seen & kReadOnly) != 0) return std::unexpected(CopyStatus::failed);
     require((seen & kPins) != kPins, "a grant is not pinned 16384 times");
   } while (!word.compare_exchange_weak(seen, seen + kOnePin, std::memory_order_acq_rel));
   return Frame{static_cast<std::uint32_t>(seen)};

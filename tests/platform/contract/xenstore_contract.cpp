@@ -150,10 +150,11 @@ TEST_F(XenStoreContract, KeepsEveryKindOfRight) {
 
 TEST_F(XenStoreContract, GivesTheParentsPermissionsToANewNode) {
   write("a", "1");
-  const NodePermission wanted[] = {{{9}, NodeRights::read}};
+  const NodePermission wanted[] = {{{0}, NodeRights::write}, {{9}, NodeRights::read}};
   ASSERT_TRUE(store_->set_permissions(at("a"), wanted).has_value());
   write("a/b", "1");
-  EXPECT_EQ(store_->permissions(at("a/b")).value().at(0), wanted[0]);
+  EXPECT_EQ(store_->permissions(at("a/b")).value(),
+            std::vector<NodePermission>(std::begin(wanted), std::end(wanted)));
 }
 
 TEST_F(XenStoreContract, CommitsAllAtOnce) {

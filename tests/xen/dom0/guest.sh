@@ -104,4 +104,6 @@ guest_await_end() {
   wait_for "$2" guest_gone "$1" || fail "guest $1 did not end in time"
 }
 
+guest_is_there() { guest_domid "$1" > /dev/null || fail "guest $1 is not there"; }
+
 guest_gone() { ! guest_domid "$1" > /dev/null; }

@@ -12,6 +12,9 @@ check_seconds_max=240
 # the machine below may be busy with other things.
 patience=4
 
+# The name of the required check that failed in this topic.
+missing=
+
 mkdir -p "$scratch" "$out/failures" "$out/checks"
 # Reading from a pipe that never has anything is a sleep that starts no process; those are dear in a software CPU.
 exec {idle}<> <(:)
@@ -21,6 +24,10 @@ exec {idle}<> <(:)
 check() {
   local name=$1 log reason status started=$SECONDS
   shift
+  if [ -n "$missing" ]; then
+    verdict "FAIL $name: not tried, because '$missing' failed"
+    return 1
+  fi
   log=$out/checks/${name//[^a-zA-Z0-9.-]/_}.log
   rm -f "$scratch/reason"
   (
@@ -38,7 +45,11 @@ check() {
     explain_failure "$name" "$log" | tee "$out/failures/$(basename "$log")"
   fi
   echo "$((SECONDS - started)) s: $name" >> "$out/timings"
+  return "$status"
 }
+
+# require NAME COMMAND...: a check without which the rest of its topic is not worth the time.
+require() { check "$@" || missing=${missing:-$1}; }
 
 # The subshell's reason; the first one counts, what follows from it does not.
 fail() {

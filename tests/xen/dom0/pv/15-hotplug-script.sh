@@ -18,7 +18,7 @@ answer_open() {
 
 answer_late() {
   xenstore-rm $fake_path
-  xenstore-write $fake_path/params /srv/bare.img
+  xenstore-write $fake_path/params /srv/bare.img $fake_path/image-state opening
   (sleep 1; xenstore-write $fake_path/image-state open) &
   run_script add
   expect_node $fake_path/physical-device-path /srv/bare.img

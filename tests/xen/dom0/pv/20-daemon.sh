@@ -11,5 +11,5 @@ second_daemon_is_refused() {
   expect_daemon_alive
 }
 
-check "xenblkd starts where xen-blkback is not loaded" daemon_starts_without_blkback
+require "xenblkd starts where xen-blkback is not loaded" daemon_starts_without_blkback
 check "a second xenblkd ends with status 1 and one line" second_daemon_is_refused

@@ -46,8 +46,8 @@ read_only_disk_holds() {
   expect_equal "the sum of the image" "$(<"$scratch/c.sum")" "$(sha256sum < "$images/c.img" | cut -d' ' -f1)"
 }
 
-check "images are made" make_images
-check "xl create starts a guest with raw, VHD and read-only disks" guest_starts
+require "images are made" make_images
+require "xl create starts a guest with raw, VHD and read-only disks" guest_starts
 check "XenStore shows three connected disks with one-page rings" nodes_are_right
 check "the guest sees size, queue and flush" disk_facts_are_right
 check "a file system on the raw disk keeps its files" guest_expect linux 60 'file_system xvda 16'

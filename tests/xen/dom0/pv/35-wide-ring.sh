@@ -21,7 +21,7 @@ wide_ring_is_negotiated() {
   done
 }
 
-check "xl create starts a guest with two CPUs" wide_guest_starts
+require "xl create starts a guest with two CPUs" wide_guest_starts
 check "16-page rings and 2 queues are negotiated" wide_ring_is_negotiated
 check "fio verifies the raw disk over 2 queues" \
   guest_expect wide 60 'fio_verify xvda 2m --numjobs=2 --offset_increment=8m --group_reporting'

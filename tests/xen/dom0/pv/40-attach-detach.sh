@@ -41,11 +41,14 @@ nothing_piled_up() {
   echo "after:  $(daemon_descriptors) descriptors, $(daemon_mapped_grants) mapped grants, $(daemon_memory_kb) kB"
   expect_equal "the number of descriptors" "$descriptors" "$(daemon_descriptors)"
   expect_equal "the number of mapped grants" "$grants" "$(daemon_mapped_grants)"
+  # The address sanitizer keeps what is freed, so its memory says nothing.
+  if ldd "$daemon" | grep -q libasan; then return; fi
   # Eighteen rounds that each lost a disk's buffers would be far above this.
   [ "$(daemon_memory_kb)" -le $((memory_kb + 2048)) ] || fail "memory grew from $memory_kb to $(daemon_memory_kb) kB"
 }
 
-check_seconds_max=300 check "a disk is attached and detached under I/O" first_rounds
+require "the first guest is there" guest_is_there linux
+check_seconds_max=300 require "a disk is attached and detached under I/O" first_rounds
 check_seconds_max=300 check "18 more rounds of attach and detach" more_rounds
 check "nothing is left of 20 rounds" nothing_piled_up
 check "the other disk's verified I/O went on" guest_expect linux 120 'background_end xvda'

@@ -65,7 +65,8 @@ locked_image_serves_later() {
   xl_logged block-detach linux xvde || fail "xl block-detach failed"
 }
 
-check "a busy neighbour and bad images are ready" make_bad_images
+require "the first guest is there for a neighbour" guest_is_there linux
+require "a busy neighbour and bad images are ready" make_bad_images
 check "xl create says that an image is missing" create_shows missing "raw:$images/missing.img" "No such file"
 check "xl create says that an image is locked" create_shows locked "raw:$images/locked.img" "lock|in use|busy"
 check "xl create says that a VHD is truncated" create_shows truncated "vhd:$images/truncated.vhd" "footer|truncated|short|too small|not a"

@@ -6,11 +6,13 @@ pvh_is_possible() {
   expect_match "xl info" 'virt_caps.*(hvm|pvh)' "$(xl info)"
 }
 
-check "xenblkd starts" start_daemon
+require "xenblkd starts" start_daemon
 check "this Xen can run PVH guests" pvh_is_possible
-check "32-bit GRUB reads its configuration and two disks" \
+require "32-bit GRUB reads its configuration and two disks" \
   grub_reads_disks grub32 /guest/grub-i386-xen_pvh.bin 'type = "pvh"'
 check "32-bit GRUB spoke x86_32-abi" expect_equal "the protocol" x86_32-abi "$(cat "$scratch/grub32.protocol" 2>&1)"
 check "32-bit GRUB got what the images hold" grub_got_the_content grub32
+# The end is judged whatever GRUB did.
+missing=
 check "no backend is left" expect_no_backends
 check "xenblkd ends with status 0 on SIGTERM" end_daemon

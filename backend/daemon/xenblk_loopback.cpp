@@ -1,0 +1,170 @@
+// xenblk-loopback: the daemon's core and simulated guests on a Xen inside this process.
+#include <fmt/format.h>
+#include <spdlog/logger.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "backend/daemon/demo/demo_guest.h"
+#include "backend/daemon/demo/loopback_host.h"
+#include "vhd/create.h"
+
+namespace {
+
+using namespace xenblk;
+using demo::GuestPlan;
+using demo::GuestReport;
+
+struct Options {
+  std::uint64_t mib_per_guest = 32;
+  std::string directory = "/tmp";
+  bool verbose = false;
+};
+
+// A directory for the images that goes away with its content.
+class ScratchDirectory {
+ public:
+  explicit ScratchDirectory(const std::string& parent) : path_(parent + "/xenblk-demo-XXXXXX") {
+    if (::mkdtemp(path_.data()) == nullptr) path_.clear();
+  }
+  ~ScratchDirectory() {
+    std::error_code ignored;
+    if (!path_.empty()) std::filesystem::remove_all(path_, ignored);
+  }
+  ScratchDirectory(const ScratchDirectory&) = delete;
+  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+Expected<void> make_image(const std::string& image, std::uint64_t bytes) {
+  const auto path = image.substr(image.find(':') + 1);
+  if (image.starts_with("vhd:")) {
+    return vhd::create_vhd_file(path, {.capacity = {bytes / kSectorBytes}});
+  }
+  std::ofstream file(path);
+  if (!file || ::truncate(path.c_str(), static_cast<off_t>(bytes)) != 0)
+    return fail_os(errno, path);
+  return {};
+}
+
+// Every layout with every kind of image, small and large rings, one and several queues, old and new
+// keys.
+std::vector<GuestPlan> plan_guests(const Options& options, const std::string& directory) {
+  using blkif::Layout;
+  using loopback::RingKeys;
+  const auto bytes = options.mib_per_guest << 20;
+  std::vector<GuestPlan> plans;
+  const auto add = [&](const char* kind, Layout layout, std::uint32_t pages, std::uint32_t queues,
+                       RingKeys keys) {
+    const auto number = static_cast<std::uint16_t>(plans.size() + 1);
+    plans.push_back({{number},
+                     fmt::format("{}:{}/{}.{}", kind, directory, number, kind),
+                     layout,
+                     pages,
+                     queues,
+                     keys,
+                     bytes});
+  };
+  add("raw", Layout::native, 1, 1, RingKeys::ring_ref);
+  add("vhd", Layout::native, 16, 4, RingKeys::ring_page_order);
+  add("raw", Layout::x86_32, 16, 1, RingKeys::num_ring_pages);
+  add("vhd", Layout::x86_32, 4, 2, RingKeys::ring_page_order);
+  add("raw", Layout::x86_64, 16, 4, RingKeys::ring_page_order);
+  add("vhd", Layout::x86_64, 1, 1, RingKeys::ring_ref);
+  return plans;
+}
+
+const char* layout_name(blkif::Layout layout) {
+  switch (layout) {
+    case blkif::Layout::native:
+      return "native";
+    case blkif::Layout::x86_32:
+      return "x86_32";
+    case blkif::Layout::x86_64:
+      return "x86_64";
+  }
+  return "?";
+}
+
+void print_table(const std::vector<GuestPlan>& plans, const std::vector<GuestReport>& reports) {
+  fmt::print("guest  image  layout  ring pages  queues  MiB verified  writes/s  reads/s  result\n");
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    const auto& plan = plans[i];
+    const auto& report = reports[i];
+    fmt::print("{:>5}  {:<5}  {:<6}  {:>10}  {:>6}  {:>12}  {:>8.0f}  {:>7.0f}  {}\n",
+               plan.domain.n, plan.image.substr(0, 3), layout_name(plan.layout), plan.ring_pages,
+               plan.queues, report.bytes_verified >> 20, report.writes_per_second,
+               report.reads_per_second, report.failure.empty() ? "verified" : report.failure);
+  }
+}
+
+// The guests run side by side. True when all of them found everything as it must be.
+bool run_guests(loopback::LoopbackXen& xen, const std::vector<GuestPlan>& plans) {
+  std::vector<GuestReport> reports(plans.size());
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < plans.size(); ++i) {
+    threads.emplace_back([&, i] { reports[i] = demo::run_guest(xen, plans[i]); });
+  }
+  for (auto& thread : threads) thread.join();
+  print_table(plans, reports);
+  return std::ranges::all_of(reports, [](const auto& report) { return report.failure.empty(); });
+}
+
+Expected<bool> run(const Options& options) {
+  const ScratchDirectory scratch(options.directory);
+  if (scratch.path().empty()) return fail_os(errno, options.directory);
+  const auto plans = plan_guests(options, scratch.path());
+  for (const auto& plan : plans) {
+    if (auto made = make_image(plan.image, plan.disk_bytes); !made) {
+      return std::unexpected(std::move(made.error()));
+    }
+  }
+  spdlog::logger log("xenblk-loopback", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  log.set_level(options.verbose ? spdlog::level::debug : spdlog::level::warn);
+  loopback::LoopbackXen xen;
+  auto host = demo::LoopbackHost::start(
+      xen, {.offer = {.max_ring_order = 4, .max_queues = 4}, .workers = 2}, log);
+  if (!host) return std::unexpected(std::move(host.error()));
+  const bool verified = run_guests(xen, plans);
+  (*host)->end();
+  const bool nothing_left = xen.usage().nothing_held();
+  fmt::print(
+      "{}, {}\n", verified ? "all disks verified" : "NOT all disks verified",
+      nothing_left ? "nothing mapped or bound is left" : "but something is STILL mapped or bound");
+  return verified && nothing_left;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app{
+      "Runs the backend with simulated guests in one process: each writes a disk, flushes it, "
+      "reads it\n"
+      "back, verifies it, and verifies it again after the disk was detached and attached.",
+      "xenblk-loopback"};
+  app.add_option("--mib", options.mib_per_guest, "Size of each guest's disk in MiB [32]")
+      ->check(CLI::Range(1, 4096));
+  app.add_option("--directory", options.directory, "Where the images are made [/tmp]");
+  app.add_flag("-v,--verbose", options.verbose, "Log every step to stderr");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  const auto result = run(options);
+  if (!result) {
+    fmt::print(stderr, "xenblk-loopback: {}\n", describe(result.error()));
+    return 1;
+  }
+  return *result ? 0 : 1;
+}
