@@ -35,7 +35,8 @@ def markdown(results):
         "guest on a thread of its own; CPU without the guest's. `io_uring`: fio on the same file; its",
         "CPU includes making the load.",
         "",
-        "| load | raw : io_uring | io_uring IOPS | raw IOPS | null IOPS | CPU µs an I/O: io_uring | raw | null |",
+        "| load | raw : io_uring | io_uring IOPS | raw IOPS | null IOPS "
+        "| CPU µs an I/O: io_uring | raw | null |",
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [row(load) for load in results["loads"]]
