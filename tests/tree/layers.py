@@ -64,7 +64,8 @@ def layer(folder, uses, target=""):
     return Layer(folder, frozenset(uses.split()), target)
 
 
-CONTROL = "backend backend/negotiation ringio vhd include intrusive os fmt spdlog json toml systemd seccomp"
+CONTROL = ("backend backend/negotiation ringio vhd include intrusive os fmt spdlog json toml systemd "
+           "seccomp")
 
 LAYERS = (
     layer("include", "intrusive", "xenblk_include"),
@@ -75,8 +76,9 @@ LAYERS = (
     layer("backend/platform/loopback", "include intrusive os fmt", "xenblk_loopback"),
     layer("backend/platform/libxen", "include intrusive os fmt libxen", "xenblk_libxen"),
     # Programs: where a Xen is chosen.
-    layer("backend/daemon", CONTROL + " backend/platform/loopback backend/platform/libxen cli",
-          "xenblk_daemon"),
+    layer("backend/daemon", CONTROL + " backend/platform/loopback backend/platform/libxen "
+          "backend/daemon/demo cli", "xenblk_daemon"),
+    layer("backend/daemon/demo", CONTROL + " backend/platform/loopback", "xenblk_demo"),
     layer("tools", "include intrusive vhd os fmt cli json"),
     layer("bench", "include intrusive ringio vhd backend/platform/loopback os fmt cli json benchmark",
           "xenblk_load"),
