@@ -107,11 +107,17 @@ class LoopbackTest : public testing::Test {
   std::string node(const loopback::Disk& disk, const std::string& name) {
     return toolstack_.backend_node(disk, name).value_or("missing");
   }
+  static std::string error_path(const loopback::Disk& disk) {
+    return "/local/domain/0/error/backend/vbd/" + std::to_string(disk.guest.n) + "/" +
+           std::to_string(disk.device.n) + "/error";
+  }
   std::string error_node(const loopback::Disk& disk) {
-    return loopback::read_node(toolstack_.store(), "/local/domain/0/error/backend/vbd/" +
-                                                       std::to_string(disk.guest.n) + "/" +
-                                                       std::to_string(disk.device.n) + "/error")
-        .value_or("missing");
+    return loopback::read_node(toolstack_.store(), error_path(disk)).value_or("missing");
+  }
+  // It goes with the device, which the backend notices in its own time.
+  void expect_no_error_node(const loopback::Disk& disk) {
+    EXPECT_TRUE(wait_for_node(
+        toolstack_.store(), error_path(disk), [](const auto& seen) { return !seen; }, kPatience));
   }
   void set_node(const std::string& path, const std::string& value) {
     ASSERT_TRUE(toolstack_.store().write(path, value, {}).has_value());
