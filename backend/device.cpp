@@ -127,7 +127,7 @@ Device::Result Device::publish_nodes(const Seen& seen, std::vector<Node> nodes) 
   const auto directory = negotiation::backend_path(key_);
   const auto result = publish(services_.store, directory, seen.backend, nodes);
   if (result) return *result == Published::done ? Result::done : Result::again;
-  services_.log.error("{}: cannot publish: {}", name_, describe(result.error()));
+  report(Severity::error, fmt::format("cannot publish: {}", describe(result.error())));
   return Result::refused;
 }
 
@@ -166,13 +166,13 @@ void Device::image_opened(Expected<std::shared_ptr<Image>> image) {
     return;
   }
   image_ = std::move(*image);
-  services_.log.info("{}: {} image of {} sectors is open", name_, image_->info().format,
-                     image_->info().capacity.n);
+  report(Severity::info, fmt::format("{} image of {} sectors is open", image_->info().format,
+                                     image_->info().capacity.n));
 }
 
 void Device::close_image() {
   services_.opener.close(std::exchange(image_, {}), [this](const Expected<void>& closed) {
-    if (!closed) services_.log.error("{}: closing: {}", name_, describe(closed.error()));
+    if (!closed) report(Severity::error, fmt::format("closing: {}", describe(closed.error())));
     own_.image = ImagePhase::none;
     changed_();
   });
@@ -200,7 +200,7 @@ void Device::connect_rings() {
 void Device::rings_connected(Expected<void> result, const Session& session) {
   own_.rings = result ? RingPhase::connected : RingPhase::failed;
   if (result) {
-    services_.log.info("{}: connected: {}", name_, describe_session(session));
+    report(Severity::info, fmt::format("connected: {}", describe_session(session)));
   } else {
     failure_ = describe(result.error());
   }
@@ -209,7 +209,7 @@ void Device::rings_connected(Expected<void> result, const Session& session) {
 void Device::disconnect_rings() {
   rings_.disconnect([this] {
     own_.rings = RingPhase::none;
-    services_.log.info("{}: disconnected", name_);
+    report(Severity::info, "disconnected");
     changed_();
   });
 }
@@ -234,19 +234,35 @@ Device::Result Device::tell_failure(const Seen& seen) {
   if (of_image) nodes.push_back({"image-state", "failed"});
   const auto result = publish_nodes(seen, std::move(nodes));
   if (result != Result::done) return result;
-  services_.log.error("{}: {}", name_, reason);
+  report(Severity::error, reason);
   static_cast<void>(services_.store.write(negotiation::error_path(key_) + "/error", reason));
   return result;
 }
 
 void Device::forget() {
   if (!detaching_) static_cast<void>(services_.store.remove(negotiation::error_path(key_)));
-  services_.log.info("{}: {}", name_, detaching_ ? "left to the next daemon" : "gone");
+  report(Severity::info, detaching_ ? "left to the next daemon" : "gone");
+}
+
+void Device::report(Severity severity, std::string_view text) {
+  if (!log_budget_.take(std::chrono::steady_clock::now())) return;
+  if (const auto refused = log_budget_.take_refused(); refused > 0) {
+    services_.log.warn("{}: {} more lines were left out here", name_, refused);
+  }
+  switch (severity) {
+    case Severity::info:
+      return services_.log.info("{}: {}", name_, text);
+    case Severity::warning:
+      return services_.log.warn("{}: {}", name_, text);
+    case Severity::error:
+      return services_.log.error("{}: {}", name_, text);
+  }
 }
 
 void Device::report_trouble(const ringio::QueueNotice& notice) {
-  services_.log.warn("{}: queue {}: {} ({}); further ones are only counted", name_, notice.queue.n,
-                     ringio::describe(notice.trouble), notice.detail);
+  report(Severity::warning,
+         fmt::format("queue {}: {} ({}); further ones are only counted", notice.queue.n,
+                     ringio::describe(notice.trouble), notice.detail));
 }
 
 }  // namespace xenblk::backend

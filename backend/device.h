@@ -10,6 +10,7 @@
 #include "backend/disk_rings.h"
 #include "backend/event_loop.h"
 #include "backend/image_opener.h"
+#include "backend/log_budget.h"
 #include "backend/negotiation/device_state.h"
 #include "backend/negotiation/offer.h"
 #include "backend/negotiation/paths.h"
@@ -18,7 +19,7 @@
 
 namespace spdlog {
 class logger;
-}
+}  // namespace spdlog
 
 namespace xenblk::backend {
 
@@ -77,6 +78,8 @@ class Device {
   Result tell_failure(const negotiation::Seen& seen);
   void forget();
   void report_trouble(const ringio::QueueNotice& notice);
+  enum class Severity : std::uint8_t { info, warning, error };
+  void report(Severity severity, std::string_view text);
 
   Services& services_;
   const negotiation::DeviceKey key_;
@@ -89,6 +92,7 @@ class Device {
   DiskRings rings_;
   std::string failure_;  // why the image or the rings failed
   std::string frontend_problem_;
+  LogBudget log_budget_;
   bool detaching_ = false;
   bool watching_ = false;
 };

@@ -1,4 +1,5 @@
 // Ends of devices: by the guest, by the toolstack, by force, and by vanishing.
+#include <algorithm>
 #include <random>
 
 #include "tests/backend/loopback_fixture.h"
@@ -117,6 +118,18 @@ TEST_F(Closing, SurvivesAFrontendThatTogglesItsState) {
     set_node(frontend_->path() + "/state", std::to_string(random() % 10));
   }
   EXPECT_TRUE(toolstack_.force_remove_disk(raw_, kPatience)) << log_text();
+  const auto log = log_stream_.str();
+  EXPECT_LT(std::ranges::count(log, '\n'), 200) << "a guest fills the log";
+}
+
+TEST_F(Closing, ServesTheNextGuestWithTheSameIdentifier) {
+  for (std::uint64_t guest = 0; guest < 3; ++guest) {
+    connect_raw();
+    expect_writes_and_reads(*frontend_, guest);
+    ASSERT_TRUE(toolstack_.destroy_domain(kGuest, {raw_}, kPatience)) << log_text();
+    frontend_.reset();
+    guest_ = xen_.create_domain(kGuest);
+  }
 }
 
 TEST_F(Closing, LooksAtANodeOnceHoweverOftenItIsWritten) {
