@@ -31,8 +31,8 @@ Action tear_down(const Own& own, Action last) {
   return last;
 }
 
-// Closed is written again when something else stands there: a directory that was removed, made again and
-// asked to close, all before we looked, has not heard from us.
+// Closed is written again when something else stands there: a directory that was removed, made
+// again and asked to close, all before we looked, has not heard from us.
 Action close_down(const Own& own, const Seen& seen) {
   const bool said = own.state == XenbusState::closed && seen.backend == XenbusState::closed;
   return tear_down(own, said ? Action::wait : Action::state_closed);

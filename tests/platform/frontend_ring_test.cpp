@@ -150,7 +150,9 @@ TEST_F(FrontendRingTest, KeepsPagesThatAreStillMapped) {
 
 TEST_F(FrontendRingTest, EndsItsGrants) {
   const auto before = guest_->grants_in_force();
-  { const FrontendRing other(guest_, {0}, Layout::x86_32, 16); }
+  {
+    const FrontendRing other(guest_, {0}, Layout::x86_32, 16);
+  }
   EXPECT_EQ(guest_->grants_in_force(), before);
 }
 

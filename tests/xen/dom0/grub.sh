@@ -75,9 +75,9 @@ grub_got_the_content() {
 
 bytes_of_image() { od -An -v -tx1 -j "${1% *}" -N "${1#* }" "$images/content.img" | tr -d ' \n'; }
 
-# The hexadecimal columns of one dump.
+# The hexadecimal columns of one dump. Debian's awk has no {8}.
 bytes_in_grub() {
   awk -v mark="GRUB-AREA $1" '$0 == mark {inside = 1; next}
-    inside && /^[0-9a-f]{8}  / {printf "%s", substr($0, 11, 49); next}
+    inside && substr($0, 1, 10) ~ /^[0-9a-f]+  $/ {printf "%s", substr($0, 11, 49); next}
     inside {exit}' | tr -d ' '
 }
