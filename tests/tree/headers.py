@@ -4,12 +4,15 @@ import concurrent.futures
 import os
 import subprocess
 
-COMPILER = ["g++", "-std=c++23", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-x", "c++", "-"]
+# Warnings are the build's matter.
+COMPILER = ["g++", "-std=c++23", "-fsyntax-only", "-w", "-x", "c++", "-"]
 
 
 def check(tree):
+    """The headers of the program; those of tests are fixtures, each included by its own tests only."""
+    headers = [path for path in tree.headers() if not str(path).startswith("tests/")]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        complaints = pool.map(lambda path: compile_alone(tree, path), tree.headers())
+        complaints = pool.map(lambda path: compile_alone(tree, path), headers)
     return [one for one in complaints if one]
 
 
