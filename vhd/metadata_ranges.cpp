@@ -1,8 +1,11 @@
 #include "vhd/metadata_ranges.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <string_view>
+
+#include <fmt/format.h>
 
 #include "vhd/format/bytes.h"
 
@@ -20,6 +23,33 @@ std::optional<ByteRange> map_range(std::span<const std::byte> header, std::uint6
   if (offset % kSectorBytes != 0 || offset < header_end || offset > file_end) return std::nullopt;
   if (bytes > file_end - offset) return std::nullopt;
   return ByteRange{offset, bytes};
+}
+
+Expected<ByteRange> free_space(const ParentLocator& locator, const VhdLayout& layout) {
+  const auto space = locator_space(locator, layout.footers.end_offset);
+  if (!space) return space;
+  for (const auto& other : layout.metadata) {
+    if (!space->overlaps(other)) continue;
+    return fail(Errc::bad_image, fmt::format("{} bytes at {:#x} overlap metadata at {:#x}",
+                                             space->bytes, space->start, other.start));
+  }
+  return space;
+}
+
+Expected<void> add_locator(File& file, VhdLayout& layout, std::size_t slot) {
+  const auto& locator = layout.header.locators[slot];
+  if (locator.code == kLocatorNone) return {};
+  const auto space = free_space(locator, layout);
+  if (!space) {
+    layout.warnings.push_back(
+        fmt::format("parent locator {}: {}; ignored", slot, space.error().text));
+    return {};
+  }
+  LocatorData data{slot, locator.code, std::vector<std::byte>(locator.data_length)};
+  if (auto ok = file.read_at(space->start, data.bytes); !ok) return ok;
+  layout.metadata.push_back(*space);
+  layout.locators.push_back(std::move(data));
+  return {};
 }
 
 }  // namespace
@@ -41,6 +71,16 @@ Expected<void> add_batmap(File& file, VhdLayout& layout) {
   }
   layout.metadata.push_back({table_end, kSectorBytes});
   layout.metadata.push_back(*map);
+  return {};
+}
+
+Expected<void> add_locators(File& file, VhdLayout& layout) {
+  if (layout.footers.chosen.type != DiskType::differencing) return {};
+  for (std::size_t slot = 0; slot < layout.header.locators.size(); ++slot) {
+    if (auto ok = add_locator(file, layout, slot); !ok) return ok;
+  }
+  layout.parents = parent_paths(layout.header, layout.locators);
+  std::ranges::copy(layout.parents.warnings, std::back_inserter(layout.warnings));
   return {};
 }
 

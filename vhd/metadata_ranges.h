@@ -9,4 +9,8 @@ namespace xenblk::vhd {
 // left out with a warning: it is only a cache.
 Expected<void> add_batmap(File& file, VhdLayout& layout);
 
+// What a differencing image says of its parent: reads it and keeps its place. Each locator for
+// itself: one that makes no sense is left out with a warning, and the others are believed.
+Expected<void> add_locators(File& file, VhdLayout& layout);
+
 }  // namespace xenblk::vhd
