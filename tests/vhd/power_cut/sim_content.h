@@ -57,6 +57,13 @@ class SimContent {
     return size_bytes_;
   }
 
+  std::uint64_t next_hole(std::uint64_t offset) const {
+    for (auto page = offset / kPageBytes; page * kPageBytes < size_bytes_; ++page) {
+      if (is_data_[page] == 0) return std::max(offset, page * kPageBytes);
+    }
+    return size_bytes_;
+  }
+
   // From here on everything can be taken back, once.
   void mark() {
     assert(!marked_);

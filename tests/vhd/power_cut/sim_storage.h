@@ -35,6 +35,7 @@ enum class Remains : std::uint8_t { nothing, everything, all_but_one, one_alone,
 
 class SimStorage {
  public:
+  explicit SimStorage(std::uint64_t seed) : SimStorage(seed, SimContents(1)) {}
   SimStorage(std::uint64_t seed, SimContents contents)
       : random_(seed), now_(contents), durable_(std::move(contents)) {}
   SimStorage(const SimStorage&) = delete;
@@ -58,6 +59,7 @@ class SimStorage {
   bool is_settled() const { return unsynced_.empty() && in_flight_.empty(); }
 
   const SimContents& contents() const { return now_; }
+  const SimContent& content() const { return now_.front(); }
   std::mt19937_64& random() { return random_; }
   std::uint64_t random(std::uint64_t n) { return random_() % n; }
 
@@ -84,6 +86,7 @@ class SimStorage {
 // The calls that block happen at once and do not fail.
 class SimFile final : public File {
  public:
+  SimFile(SimStorage& storage, Access access) : SimFile(storage, 0, access) {}
   SimFile(SimStorage& storage, std::size_t number, Access access)
       : storage_(storage), number_(number), access_(access) {}
 
@@ -95,6 +98,9 @@ class SimFile final : public File {
   Expected<void> punch_hole(std::uint64_t offset, std::uint64_t bytes) override;
   Expected<std::uint64_t> next_data(std::uint64_t offset) override {
     return content().next_data(offset);
+  }
+  Expected<std::uint64_t> next_hole(std::uint64_t offset) override {
+    return content().next_hole(offset);
   }
   bool is_block_device() const override { return false; }
   Access access() const override { return access_; }
