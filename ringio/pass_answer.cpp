@@ -25,16 +25,31 @@ void WorkerCore::image_done(RequestSlot& slot) noexcept {
     slot.go(Step::data_out);
     slot.queue->guest->outgoing.push_back(slot);
   } else {
-    finished_.push_back(slot);
+    piece_done(slot);
   }
 }
 
 void WorkerCore::move_data_out() noexcept {
   for (const auto& guest : guests_) {
     if (guest->outgoing.empty()) continue;
-    mover_.move(guest->peer, guest->outgoing, CopyDirection::to_guest);
-    finished_.splice(finished_.end(), guest->outgoing);
+    mover_.move(guest->peer, guest->outgoing, Movement::data_out);
+    while (!guest->outgoing.empty()) {
+      RequestSlot& slot = guest->outgoing.front();
+      guest->outgoing.pop_front();
+      piece_done(slot);
+    }
   }
+}
+
+void WorkerCore::piece_done(RequestSlot& slot) noexcept {
+  if (slot.answer != blkif::Status::okay || !slot.has_more_pieces()) {
+    finished_.push_back(slot);
+    return;
+  }
+  assert(slot.request.indirect && slot.phases.count == 1);
+  slot.phases.next = 0;
+  slot.begin_next_piece();
+  go_on(slot);
 }
 
 void WorkerCore::answer_finished() noexcept {
@@ -58,8 +73,10 @@ void WorkerCore::answer(RequestSlot& slot) noexcept {
   if (slot.answer == blkif::Status::okay) count(slot);
   const bool was_barrier = slot.request.op == blkif::Op::write_barrier;
   queue.leave(slot);
-  if (slot.data != nullptr) buffers_.give_back(slot.data);
-  slot.data = nullptr;
+  for (std::byte** buffer : {&slot.data, &slot.table}) {
+    if (*buffer != nullptr) buffers_.give_back(*buffer);
+    *buffer = nullptr;
+  }
   slots_.give_back(slot);
   if (was_barrier) make_ready(queue);
   if (RequestSlot* barrier = queue.barrier_to_start()) submit_phase(*barrier);

@@ -30,6 +30,7 @@ void WorkerCore::pass(std::chrono::nanoseconds patience) noexcept {
   now_ = clock_.now();
   if (events_signalled_) take_events();
   take_requests();
+  move_tables_in();
   move_data_in();
   // Before the engine may sleep. Each event a guest sends costs us one pass like this one, no more.
   unmask_idle();
@@ -50,6 +51,9 @@ bool WorkerCore::has_work() const noexcept {
 }
 
 Expected<QueueId> WorkerCore::connect(QueueSetup setup) {
+  if (setup.indirect_segments_max != 0 && buffers_.size_bytes() < kIndirectArenaBytes) {
+    return fail(Errc::refused, "too little memory for indirect requests");
+  }
   auto made = Queue::make({next_queue_id_}, std::move(setup), grants_, channels_);
   if (!made) return std::unexpected(std::move(made.error()));
   ++next_queue_id_;
@@ -104,7 +108,7 @@ void WorkerCore::remove(std::unique_ptr<Queue> queue) {
   by_port_.erase(queue->port().n);
   Guest& guest = *queue->guest;
   if (--guest.queues == 0) {
-    assert(guest.incoming.empty() && guest.outgoing.empty());
+    assert(guest.tables.empty() && guest.incoming.empty() && guest.outgoing.empty());
     std::erase_if(guests_, [&](const auto& g) { return g.get() == &guest; });
   }
   const auto closed = queue->take_closed();

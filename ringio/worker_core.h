@@ -33,6 +33,10 @@ struct WorkerParts {
   std::uint32_t request_slots = 512;
 };
 
+static_assert(kIndirectArenaBytes == 2 * BufferPool::kMaxBytes);
+static_assert(kPieceSegments * kPageBytes <= BufferPool::kMaxBytes);
+static_assert(blkif::kMaxIndirectPages * kPageBytes <= BufferPool::kMaxBytes);
+
 class WorkerCore {
  public:
   explicit WorkerCore(const WorkerParts& parts);
@@ -67,8 +71,11 @@ class WorkerCore {
   Taken take_from(Queue& queue, std::uint32_t& taken) noexcept;
   bool take_one(Queue& queue) noexcept;
   RequestSlot* admit(const Request& request) noexcept;
-  void dispatch(Queue& queue, RequestSlot& slot) noexcept;
   void refuse(Queue& queue, const Refusal& refusal) noexcept;
+  void move_tables_in() noexcept;
+  void check_table(RequestSlot& slot) noexcept;
+  void begin(RequestSlot& slot) noexcept;
+  void go_on(RequestSlot& slot) noexcept;
   void move_data_in() noexcept;
   void start(RequestSlot& slot) noexcept;
   void submit_phase(RequestSlot& slot) noexcept;
@@ -78,6 +85,7 @@ class WorkerCore {
   static void on_image_done(ImageRequest& request) noexcept;
   void image_done(RequestSlot& slot) noexcept;
   void move_data_out() noexcept;
+  void piece_done(RequestSlot& slot) noexcept;
   void answer_finished() noexcept;
   void answer(RequestSlot& slot) noexcept;
   void count(const RequestSlot& slot) noexcept;

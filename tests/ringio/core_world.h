@@ -141,9 +141,10 @@ class OneQueue : public testing::TestWithParam<blkif::Layout> {
   }
 };
 
-#define XENBLK_FOR_BOTH_LAYOUTS(suite)                                                    \
-  INSTANTIATE_TEST_SUITE_P(Layouts, suite,                                                \
-                           testing::Values(blkif::Layout::x86_32, blkif::Layout::x86_64), \
-                           [](const auto& tested) { return layout_name(tested.param); })
+#define XENBLK_FOR_ALL_LAYOUTS(suite)                                                       \
+  INSTANTIATE_TEST_SUITE_P(                                                                 \
+      Layouts, suite,                                                                       \
+      testing::Values(blkif::Layout::native, blkif::Layout::x86_32, blkif::Layout::x86_64), \
+      [](const auto& tested) { return layout_name(tested.param); })
 
 }  // namespace xenblk::ringio::test

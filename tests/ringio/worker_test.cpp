@@ -176,7 +176,8 @@ TEST_F(WorkerTest, SurvivesAGuestThatConnectsAndClosesAsFastAsItCan) {
 // double fetch a checked value could differ from the used one, and an address sanitizer would see
 // where it went.
 class Mutator : public WorkerTest, public testing::WithParamInterface<Layout> {};
-INSTANTIATE_TEST_SUITE_P(Layouts, Mutator, testing::Values(Layout::x86_32, Layout::x86_64),
+INSTANTIATE_TEST_SUITE_P(Layouts, Mutator,
+                         testing::Values(Layout::native, Layout::x86_32, Layout::x86_64),
                          [](const auto& tested) { return layout_name(tested.param); });
 
 TEST_P(Mutator, SlotsThatChangeWhileTheyAreReadDoNoHarm) {
