@@ -59,6 +59,7 @@ struct QueueCounters {
   Counter events;         // events received from the guest
   Counter notifications;  // events sent to the guest
   Counter ring_stopped;   // 1 once the ring was stopped
+  Counter throttled;      // times that the ring had to wait because too much in it was wrong
 
   const Counter& operator[](Trouble trouble) const {
     return troubles[static_cast<std::size_t>(trouble)];
@@ -70,6 +71,7 @@ struct QueueCounters {
 struct WorkerCounters {
   Counter passes;   // turns of the loop
   Counter starved;  // passes that left requests in a ring because no slot or buffer was free
+  Counter sleeps;   // passes that were willing to wait
   Counter queues;   // connected now
   Counter slots_in_use;
 };

@@ -54,6 +54,7 @@ void WorkerCore::piece_done(RequestSlot& slot) noexcept {
 
 void WorkerCore::answer_finished() noexcept {
   if (finished_.empty()) return;
+  ++activity_;
   now_ = clock_.now();
   while (!finished_.empty()) {
     RequestSlot& slot = finished_.front();
@@ -70,7 +71,11 @@ void WorkerCore::answer(RequestSlot& slot) noexcept {
   const auto operation = static_cast<std::uint8_t>(slot.request.op);
   queue.ring().put({slot.request.id, operation, slot.answer});
   mark_unpublished(queue);
-  if (slot.answer == blkif::Status::okay) count(slot);
+  if (slot.answer == blkif::Status::okay) {
+    count(slot);
+  } else if (slot.status == IoStatus::okay) {
+    queue.refusals().spend(now_);  // not the image's failure but the guest's
+  }
   const bool was_barrier = slot.request.op == blkif::Op::write_barrier;
   queue.leave(slot);
   for (std::byte** buffer : {&slot.data, &slot.table}) {
@@ -123,6 +128,11 @@ void WorkerCore::publish() noexcept {
   while (!unpublished_.empty()) {
     Queue& queue = unpublished_.front();
     unpublished_.pop_front();
+    // What the guest asks for next it asks for now, and we are awake.
+    if (poller_.enabled() && queue.serving() && !queue.ready() && !queue.watched()) {
+      queue.ring().disarm();
+      watch(queue);
+    }
     if (!queue.ring().publish()) continue;
     channels_.notify(queue.port());
     queue.counters().notifications.add(1);

@@ -57,8 +57,12 @@ bool WorkerCore::serve_front() noexcept {
       ready_.push_back(queue);
       break;
     case Taken::all:
-      if (queue.masked) unmask_.push_back(queue.port());
-      queue.masked = false;
+      watch(queue);
+      break;
+    case Taken::throttled:
+      queue.throttled = true;
+      queue.counters().throttled.add(1);
+      throttled_.push_back(queue);
       break;
     // Becomes ready again when the barrier has been answered; its port stays masked until it is
     // idle.
@@ -77,19 +81,13 @@ WorkerCore::Taken WorkerCore::take_from(Queue& queue, std::uint32_t& taken) noex
   if (ring.look() == RingState::overrun) return Taken::stopped;
   while (ring.available() != 0) {
     if (taken == kShare) return Taken::share;
+    if (queue.refusals().exhausted(now_)) return Taken::throttled;
     if (!take_one(queue)) return Taken::starved;
     ++taken;
+    ++activity_;
     if (!queue.serving()) return Taken::until_barrier;
   }
-  switch (ring.arm()) {
-    case RingState::empty:
-      return Taken::all;
-    case RingState::waiting:
-      return Taken::share;
-    case RingState::overrun:
-      return Taken::stopped;
-  }
-  return Taken::stopped;
+  return Taken::all;
 }
 
 // False when there is no slot or buffer: the request stays in the ring as if we had not looked.
@@ -132,12 +130,14 @@ RequestSlot* WorkerCore::admit(const Request& request) noexcept {
   slot->phases = plan(request);
   slot->taken_at = now_;
   slot->engine = &engine_;
+  slot->status = IoStatus::okay;
   slot->done = on_image_done;
   return slot;
 }
 
 void WorkerCore::refuse(Queue& queue, const Refusal& refusal) noexcept {
   queue.report(refusal.trouble, refusal.detail);
+  queue.refusals().spend(now_);
   queue.ring().put({refusal.id, refusal.operation, refusal.status});
   mark_unpublished(queue);
 }
@@ -215,12 +215,6 @@ void WorkerCore::submit_phase(RequestSlot& slot) noexcept {
   ++slot.phases.next;
   slot.status = IoStatus::okay;
   slot.queue->image().submit(slot);
-}
-
-void WorkerCore::unmask_idle() noexcept {
-  if (unmask_.empty()) return;
-  channels_.unmask(unmask_);
-  unmask_.clear();
 }
 
 }  // namespace xenblk::ringio

@@ -68,7 +68,7 @@ Queue::Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping
 
 Queue::~Queue() {
   assert(in_flight_ == 0);
-  assert(!ready() && !unpublished());
+  assert(!ready() && !unpublished() && !watched());
   if (bound_) channels_.unbind(port_);
 }
 

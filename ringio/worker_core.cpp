@@ -19,7 +19,8 @@ WorkerCore::WorkerCore(const WorkerParts& parts)
       clock_(parts.clock),
       slots_(parts.request_slots),
       buffers_(parts.arena),
-      mover_(parts.grants, kCopySegmentsMax) {}
+      mover_(parts.grants, kCopySegmentsMax),
+      poller_(parts.polling) {}
 
 WorkerCore::~WorkerCore() {
   assert(queues_.empty());
@@ -28,13 +29,16 @@ WorkerCore::~WorkerCore() {
 void WorkerCore::pass(std::chrono::nanoseconds patience) noexcept {
   counters_.passes.add(1);
   now_ = clock_.now();
+  if (!throttled_.empty()) wake_throttled();
+  look_at_watched();
   if (events_signalled_) take_events();
   take_requests();
   move_tables_in();
   move_data_in();
+  patience = patience_of_pass(patience);
   // Before the engine may sleep. Each event a guest sends costs us one pass like this one, no more.
   unmask_idle();
-  engine_.turn(has_work() ? LoopEngine::kNoWait : patience);
+  engine_.turn(patience);
   move_data_out();
   answer_finished();
   publish();
@@ -78,7 +82,11 @@ void WorkerCore::disconnect(QueueId id, std::function<void()> done) {
     return;
   }
   Queue& queue = **found;
-  if (queue.ready()) ready_.erase(ready_.iterator_to(queue));
+  if (queue.watched()) watched_.erase(watched_.iterator_to(queue));
+  if (queue.ready()) {
+    auto& list = queue.throttled ? throttled_ : ready_;
+    list.erase(list.iterator_to(queue));
+  }
   if (!queue.closing()) ++closing_;
   queue.close(std::move(done));
 }
@@ -90,7 +98,9 @@ Guest& WorkerCore::guest_of(DomainId peer) {
 }
 
 void WorkerCore::make_ready(Queue& queue) noexcept {
-  if (queue.serving() && !queue.ready()) ready_.push_back(queue);
+  if (!queue.serving() || queue.ready()) return;
+  if (queue.watched()) watched_.erase(watched_.iterator_to(queue));
+  ready_.push_back(queue);
 }
 
 void WorkerCore::remove_drained() {
