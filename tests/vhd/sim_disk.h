@@ -29,7 +29,11 @@ struct SimContent {
     sectors.erase(sectors.lower_bound(first), sectors.lower_bound(first + count));
   }
   void resize(std::uint64_t bytes) {
-    if (bytes < size_bytes) erase(bytes / kSectorBytes, ~std::uint64_t{0} - bytes / kSectorBytes);
+    const auto whole = (bytes + kSectorBytes - 1) / kSectorBytes;
+    if (bytes < size_bytes) erase(whole, ~std::uint64_t{0} - whole);
+    const auto cut = sectors.find(bytes / kSectorBytes);
+    if (cut != sectors.end())
+      std::fill(cut->second.begin() + bytes % kSectorBytes, cut->second.end(), std::byte{0});
     size_bytes = bytes;
   }
 };
@@ -285,7 +289,8 @@ class SimEngine final : public TestEngine {
 
   std::int64_t read(IoOp& op) {
     const auto size = disk_.now_.size_bytes;
-    const auto bytes = op.offset >= size ? 0 : std::min(op.bytes, size - op.offset);
+    if (op.offset >= size) return 0;
+    const auto bytes = std::min(op.bytes, size - op.offset);
     SimFile file(disk_, Access::read_only);
     const auto ok = file.read_at(op.offset, {op.buffer, bytes});
     assert(ok);
