@@ -21,6 +21,10 @@ constexpr const char* kOutput = "standard output";
 
 // A file or block device tells its length from where it is read on; a pipe does not.
 std::optional<SectorCount> rest_of_input() {
+  struct stat status = {};
+  const bool known =
+      ::fstat(STDIN_FILENO, &status) == 0 && (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
+  if (!known) return {};
   const auto here = ::lseek(STDIN_FILENO, 0, SEEK_CUR);
   if (here < 0) return {};
   const auto end = ::lseek(STDIN_FILENO, 0, SEEK_END);
