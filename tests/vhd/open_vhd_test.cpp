@@ -7,14 +7,14 @@
 #include <functional>
 
 #include "tests/vhd/blocking_disk.h"
-#include "tests/vhd/power_cut/content_file.h"
+#include "tests/vhd/sim_disk.h"
 #include "vhd/create.h"
 
 namespace xenblk::vhd {
 namespace {
 
-using test::ContentFile;
-using test::SimContent;
+using test::SimDisk;
+using test::SimFile;
 
 constexpr std::uint64_t kMiB = 1U << 20;
 constexpr std::uint64_t kTable = 1536;
@@ -22,7 +22,7 @@ constexpr std::uint64_t kTable = 1536;
 // An image of 8 MiB in four blocks of 2 MiB; the first one is allocated at 0x1000.
 class Forgery {
  public:
-  Forgery() : file(disk, Access::read_write) {
+  Forgery() : disk(7), file(disk, Access::read_write) {
     EXPECT_TRUE(create_vhd(file, {.capacity = {8 * kMiB / 512}, .uuid = Uuid{std::byte{1}}}));
     footer = read_footer(0);
     DynamicHeaderBytes bytes;
@@ -59,15 +59,15 @@ class Forgery {
   void cut(std::uint64_t bytes) { EXPECT_TRUE(file.truncate(bytes)); }
 
   Expected<std::unique_ptr<Image>> open(Access access = Access::read_only) {
-    return open_vhd_image(std::make_unique<ContentFile>(disk, access), 512);
+    return open_vhd_image(std::make_unique<SimFile>(disk, access), 512);
   }
   Error error(Access access = Access::read_only) {
     const auto image = open(access);
     return image ? Error{} : image.error();
   }
 
-  SimContent disk;
-  ContentFile file;
+  SimDisk disk;
+  SimFile file;
   Footer footer;
   DynamicHeader header;
   std::uint64_t end = 0;
@@ -257,7 +257,7 @@ class DamagedImage : public ::testing::Test {
   void expect_served(Access access) {
     auto image = forgery_.open(access);
     ASSERT_TRUE(image) << image.error().text;
-    test::DirectEngine engine;
+    test::SimEngine engine(forgery_.disk);
     test::BlockingDisk guest(**image, engine);
     EXPECT_EQ((*image)->info().capacity.n, 8 * kMiB / 512);
     EXPECT_EQ(guest.read(0, 8).data, test::bytes_of(8, 0));
@@ -364,7 +364,7 @@ TEST_F(DamagedImage, ReadsZeroesUnderClearBitsAndFillsThemBeforeAWrite) {
   bitmap[1] = std::byte{0xff};
   forgery_.write(4096, bitmap);
   auto image = std::move(forgery_.open(Access::read_write).value());
-  test::DirectEngine engine;
+  test::SimEngine engine(forgery_.disk);
   test::BlockingDisk guest(*image, engine);
   const auto expect = [&](unsigned at_20) {
     auto expected = test::bytes_of(32, 0);
@@ -400,8 +400,8 @@ TEST_F(DamagedImage, KeepsTheBatmapOfBlktap) {
 }
 
 TEST(CreateVhd, RefusesSizesThatDoNotFitTheFormat) {
-  SimContent disk;
-  ContentFile file(disk, Access::read_write);
+  SimDisk disk(1);
+  SimFile file(disk, Access::read_write);
   EXPECT_EQ(create_vhd(file, {}).error(), (Error{Errc::bad_spec, 0, "a disk of no size"}));
   EXPECT_EQ(create_vhd(file, {.capacity = {1}, .block_bytes = 3000}).error().text,
             "block size 3000 is not a power of two from 4 KiB to 256 MiB");
@@ -409,14 +409,14 @@ TEST(CreateVhd, RefusesSizesThatDoNotFitTheFormat) {
 }
 
 TEST(CreateVhd, MakesAFixedImageOfTheExactSize) {
-  SimContent disk;
-  ContentFile file(disk, Access::read_write);
+  SimDisk disk(1);
+  SimFile file(disk, Access::read_write);
   ASSERT_TRUE(create_vhd(file, {.capacity = {2049}, .type = DiskType::fixed}));
-  auto image = open_vhd_image(std::make_unique<ContentFile>(disk, Access::read_write), 512);
+  auto image = open_vhd_image(std::make_unique<SimFile>(disk, Access::read_write), 512);
   ASSERT_TRUE(image) << image.error().text;
   EXPECT_EQ((*image)->info().format, "vhd fixed");
   EXPECT_EQ((*image)->info().capacity.n, 2049U);
-  test::DirectEngine engine;
+  test::SimEngine engine(disk);
   test::BlockingDisk guest(**image, engine);
   EXPECT_EQ(guest.write(2048, test::bytes_of(1, 4)), IoStatus::okay);
   EXPECT_EQ(guest.read(2048, 1).data, test::bytes_of(1, 4));
