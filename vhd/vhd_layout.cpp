@@ -157,7 +157,9 @@ Expected<VhdLayout> read_vhd_layout(File& file, Footers footers) {
   layout.metadata = {{0, kFooterBytes}, {layout.footers.chosen.data_offset, kDynamicHeaderBytes}};
   if (auto ok = check_table(layout); !ok) return std::unexpected(ok.error());
   if (auto ok = add_batmap(file, layout); !ok) return std::unexpected(ok.error());
+  if (auto ok = add_locators(file, layout); !ok) return std::unexpected(ok.error());
   if (auto ok = read_table(file, layout); !ok) return std::unexpected(ok.error());
+  if (auto ok = read_batmap(file, layout); !ok) return std::unexpected(ok.error());
   const auto end_of_blocks = check_blocks(layout, file.access());
   if (!end_of_blocks) return std::unexpected(end_of_blocks.error());
   if (layout.footers.at_end && !layout.footer_at_end_valid) {

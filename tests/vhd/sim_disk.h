@@ -218,6 +218,7 @@ class SimFile final : public File {
   Access access() const override { return access_; }
   std::uint32_t alignment_bytes() const override { return kSectorBytes; }
   int descriptor() const override { return -1; }
+  bool is_on(const SimDisk& disk) const { return &disk_ == &disk; }
 
  private:
   static constexpr SimSector kHole = {};
@@ -251,6 +252,8 @@ class SimEngine final : public TestEngine {
     op->done(*op);
     return true;
   }
+
+  std::size_t in_flight() const { return queue_.size(); }
 
  private:
   void forget(IoOp& op) { std::erase(disk_.in_flight_, &op); }
