@@ -108,6 +108,7 @@ class SimFile final : public File {
   int descriptor() const override { return -1; }
 
   std::size_t number() const { return number_; }
+  bool is_on(const SimStorage& storage) const { return &storage_ == &storage; }
 
  private:
   const SimContent& content() const { return storage_.now_[number_]; }
@@ -125,6 +126,7 @@ class SimEngine final : public test::TestEngine {
 
   void submit(IoOp& op) noexcept override;
   bool poll() override;
+  std::size_t in_flight() const { return queue_.size(); }
 
  private:
   struct Queued {
