@@ -105,7 +105,7 @@ TEST_F(CompareTest, SaysWhichImageCannotBeRead) {
   const auto result = compare();
   ASSERT_FALSE(result);
   EXPECT_EQ(describe(result.error()),
-            "other: cannot read 100 sectors at sector 0: Input/output error");
+            "other: cannot read 96 sectors at sector 0: Input/output error");
 }
 
 TEST_F(CompareTest, Stops) {

@@ -82,9 +82,10 @@ TEST_F(CopyTest, NeitherReadsNorWritesWhatIsKnownToBeZero) {
     return 0;
   };
   ASSERT_TRUE(copy());
-  EXPECT_EQ(read_sectors, 9U + 3000 + 1);
-  // The 512 sectors of zeroes that are stored in the source become a hole, but for whole pages.
-  EXPECT_EQ(target_.stored_sectors(), 9U + 3000 - 512 + 1);
+  // Whole pages are stored.
+  EXPECT_EQ(read_sectors, 16U + 3000 + 8);
+  // The 512 sectors of zeroes that are stored in the source become a hole.
+  EXPECT_EQ(target_.stored_pages(), (16U + 3000 - 512 + 8) / 8);
   expect_same_content();
 }
 
@@ -101,6 +102,30 @@ TEST_F(CopyTest, OfAnEmptyDiskIsOneFlush) {
   ASSERT_TRUE(copy());
   EXPECT_EQ(syncs, 1U);
   EXPECT_EQ(progress_.done.n, kSectors);
+}
+
+TEST_F(CopyTest, PassesOverZeroesAtOnceHoweverManyThereAre) {
+  class Endless final : public Image {
+   public:
+    const ImageInfo& info() const override { return info_; }
+    void submit(ImageRequest&) noexcept override { ADD_FAILURE() << "nothing is to be read"; }
+    Expected<ImageExtent> extent_at(SectorIndex first) override {
+      return ImageExtent{ImageExtent::Kind::zero, {info_.capacity.n - first.n}};
+    }
+    Expected<void> finish() override { return {}; }
+
+   private:
+    ImageInfo info_{.format = "endless", .capacity = {std::uint64_t{1} << 53}};
+  };
+  source_.image = std::make_unique<Endless>();
+  target_.make_raw(8);
+  target_.image = std::make_unique<FlatImage>(
+      std::make_unique<test::SimFile>(target_.disk, Access::read_write),
+      ImageInfo{
+          .format = "raw", .capacity = {std::uint64_t{1} << 53}, .access = Access::read_write});
+  options_.target_content = TargetContent::zeroes;
+  ASSERT_TRUE(copy());
+  EXPECT_EQ(progress_.done.n, std::uint64_t{1} << 53);
 }
 
 TEST_F(CopyTest, MakesZeroesWhereTheTargetHasOtherThings) {

@@ -45,7 +45,7 @@ class SimImage {
     return read.data;
   }
   // What of the file is not a hole.
-  std::uint64_t stored_sectors() const { return disk.content().sectors.size(); }
+  std::uint64_t stored_pages() const { return disk.content().data_pages(); }
 
   SimDisk disk;
   SimEngine engine;
