@@ -84,6 +84,7 @@ LAYERS = (
     layer("bench", "include intrusive ringio vhd backend/platform/loopback os fmt cli json benchmark",
           "xenblk_load"),
     Layer("tests", EVERYTHING),
+    Layer("tests/fuzz", EVERYTHING, "xenblk_fuzz"),
     Layer("tests/vhd/power_cut", EVERYTHING, "xenblk_power_cut"),
 )
 

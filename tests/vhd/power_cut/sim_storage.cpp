@@ -4,7 +4,7 @@
 #include <cerrno>
 #include <utility>
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 namespace {
 
 constexpr unsigned kAll = 8;
@@ -251,4 +251,4 @@ std::int64_t SimEngine::fail(const IoOp& op, int error) {
   return -error;
 }
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut
