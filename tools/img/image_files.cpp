@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "tools/img/vhd_file.h"
 #include "vhd/host_file.h"
 
 namespace xenblk::img {
@@ -29,7 +30,7 @@ Expected<void> read_vhd(File& file, ImageFile& image) {
 
 Expected<ImageFile> read_image_file(const vhd::ImageSpec& spec) {
   const auto file = vhd::open_host_file(spec.path, {.access = Access::read_only});
-  if (!file) return std::unexpected(file.error());
+  if (!file) return std::unexpected(refusal(file.error()));
   ImageFile image{.path = spec.path, .format = spec.format};
   const auto bytes = (*file)->size_bytes();
   if (!bytes) return std::unexpected(bytes.error());

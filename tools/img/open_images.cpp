@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "tools/img/vhd_file.h"
+
 namespace xenblk::img {
 
 void add_chain_options(CLI::App& command, ChainOptions& options) {
@@ -11,11 +13,15 @@ void add_chain_options(CLI::App& command, ChainOptions& options) {
                    "Allow a parent that is a raw image or a block device");
 }
 
+vhd::CheckOptions check_options(const std::string&, const ChainOptions&) {
+  return {};
+}
+
 OpenImages::OpenImages(const ChainOptions&) {}
 
 Expected<OpenImage> OpenImages::open(const vhd::ImageSpec& spec, Access access) {
   auto image = registry_.open(spec, access);
-  if (!image) return std::unexpected(image.error());
+  if (!image) return std::unexpected(refusal(image.error()));
   return OpenImage(registry_, std::move(*image));
 }
 

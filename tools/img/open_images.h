@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "vhd/image_registry.h"
+#include "vhd/operations/check.h"
 
 namespace CLI {
 class App;
@@ -21,6 +22,9 @@ struct ChainOptions {
 };
 
 void add_chain_options(CLI::App& command, ChainOptions& options);
+
+// How a check of the image at `path` finds its parent.
+vhd::CheckOptions check_options(const std::string& path, const ChainOptions& options);
 
 // An image that is open; closes itself. Move-only; must not outlive its OpenImages.
 class OpenImage {
