@@ -39,6 +39,7 @@ class DynamicImage final : public Image {
                const VhdTuning& tuning);
   const ImageInfo& info() const override { return info_; }
   void submit(ImageRequest& request) noexcept override;
+  Expected<ImageExtent> extent_at(SectorIndex first) override;
   Expected<void> finish() override { return jobs_.finish(); }
 
  private:
@@ -61,6 +62,8 @@ class DynamicImage final : public Image {
   static void piece_done(IoOp& op) noexcept;
   static void resume(ImageRequest& request, IoStatus status) noexcept;
   static DynamicImage& of(ImageRequest& request);
+  std::uint64_t unallocated_blocks_from(BlockIndex block) const;
+  Expected<BitmapRun> read_bitmap_run(const Part& part) const;
 
   std::unique_ptr<File> file_;
   const ImageInfo info_;

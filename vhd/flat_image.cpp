@@ -1,14 +1,33 @@
 #include "vhd/flat_image.h"
 
+#include <algorithm>
 #include <cassert>
+#include <cerrno>
 #include <utility>
 
+#include "vhd/aligned_buffer.h"
+#include "vhd/format/bytes.h"
 #include "vhd/request.h"
 
 namespace xenblk::vhd {
+namespace {
+
+// What is written where a file cannot have holes. One for all images: nobody changes it.
+const AlignedBuffer& shared_zeroes() {
+  static const AlignedBuffer zeroes(128 * 1024);
+  return zeroes;
+}
+
+}  // namespace
 
 FlatImage::FlatImage(std::unique_ptr<File> file, ImageInfo info)
-    : file_(std::move(file)), info_(std::move(info)), flushes_(*file_) {}
+    : file_(std::move(file)), info_(std::move(info)), flushes_(*file_) {
+  shared_zeroes();  // makes them before the first request
+}
+
+FlatImage& FlatImage::of(ImageRequest& request) {
+  return *reinterpret_cast<FlatImage*>(request.scratch[0]);
+}
 
 void FlatImage::submit(ImageRequest& request) noexcept {
   begin(request);
@@ -23,7 +42,7 @@ void FlatImage::submit(ImageRequest& request) noexcept {
       return flushes_.submit(request);
     case ImageOp::discard:
     case ImageOp::write_zeroes:
-      return answer_later(request, IoStatus::unsupported);
+      return make_hole(request);
   }
 }
 
@@ -46,6 +65,68 @@ void FlatImage::transfer(ImageRequest& request) noexcept {
   request.engine->submit(piece);
 }
 
+// On a block device this is a write of zeroes that the device does itself.
+void FlatImage::make_hole(ImageRequest& request) noexcept {
+  if (request.count.n == 0) return answer_later(request, IoStatus::okay);
+  request.scratch[0] = reinterpret_cast<std::uintptr_t>(this);
+  auto& piece = request.pieces[0];
+  piece.request = &request;
+  piece.kind = IoKind::punch_hole;
+  piece.file = file_.get();
+  piece.offset = request.first.n * kSectorBytes;
+  piece.bytes = request.count.n * kSectorBytes;
+  piece.done = [](IoOp& op) noexcept {
+    auto& finished = *static_cast<ImageRequest::Piece&>(op).request;
+    of(finished).hole_made(finished, op.result);
+  };
+  request.in_flight = 1;
+  request.engine->submit(piece);
+}
+
+// A file without holes cannot discard, which is no error of the guest; zeroes it can have.
+void FlatImage::hole_made(ImageRequest& request, std::int64_t result) noexcept {
+  request.in_flight = 0;
+  if (result != -EOPNOTSUPP) return answer(request, status_from_result(result));
+  if (request.op == ImageOp::discard) return answer(request, IoStatus::unsupported);
+  write_next_zeroes(request);
+}
+
+void FlatImage::write_next_zeroes(ImageRequest& request) noexcept {
+  if (request.sectors_planned == request.count.n) return answer(request, IoStatus::okay);
+  const auto left = (request.count.n - request.sectors_planned) * kSectorBytes;
+  auto& piece = request.pieces[0];
+  piece.kind = IoKind::write;
+  piece.offset = (request.first.n + request.sectors_planned) * kSectorBytes;
+  piece.buffer = shared_zeroes().data();
+  piece.bytes = std::min<std::uint64_t>(left, shared_zeroes().size());
+  piece.done = [](IoOp& op) noexcept {
+    auto& written = *static_cast<ImageRequest::Piece&>(op).request;
+    written.in_flight = 0;
+    if (op.result < 0) return answer(written, status_from_result(op.result));
+    of(written).write_next_zeroes(written);
+  };
+  request.sectors_planned += piece.bytes / kSectorBytes;
+  request.in_flight = 1;
+  request.engine->submit(piece);
+}
+
+// Sectors that are only in part a hole count as data.
+Expected<ImageExtent> FlatImage::extent_at(SectorIndex first) {
+  assert(first.n < info_.capacity.n);
+  const auto offset = first.n * kSectorBytes;
+  const auto left = info_.capacity.n - first.n;
+  const auto data = file_->next_data(offset);
+  if (!data) return std::unexpected(data.error());
+  const auto zero_sectors = (*data - offset) / kSectorBytes;
+  if (zero_sectors > 0) {
+    return ImageExtent{ImageExtent::Kind::zero, {std::min(zero_sectors, left)}};
+  }
+  const auto hole = file_->next_hole(offset);
+  if (!hole) return std::unexpected(hole.error());
+  const auto data_sectors = std::max<std::uint64_t>(1, divide_up(*hole - offset, kSectorBytes));
+  return ImageExtent{ImageExtent::Kind::data, {std::min(data_sectors, left)}};
+}
+
 Expected<void> FlatImage::finish() {
   return info_.access == Access::read_only ? Expected<void>{} : file_->sync_data();
 }
@@ -58,7 +139,8 @@ Expected<std::unique_ptr<Image>> open_raw_image(std::unique_ptr<File> file,
   ImageInfo info{.format = "raw",
                  .capacity = {*bytes / kSectorBytes},
                  .physical_sector_bytes = physical_sector_bytes,
-                 .access = file->access()};
+                 .access = file->access(),
+                 .discard = file->access() == Access::read_write};
   return std::make_unique<FlatImage>(std::move(file), std::move(info));
 }
 

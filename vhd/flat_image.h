@@ -1,5 +1,5 @@
 // An image whose sector n is the file's sector n: raw, and fixed VHD. Each request is one operation
-// on the file. Owns the file. Threads and guarantees as image.h says.
+// on the file; a discard punches a hole. Owns the file. Threads and guarantees as image.h says.
 #pragma once
 
 #include <memory>
@@ -15,10 +15,15 @@ class FlatImage final : public Image {
   FlatImage(std::unique_ptr<File> file, ImageInfo info);
   const ImageInfo& info() const override { return info_; }
   void submit(ImageRequest& request) noexcept override;
+  Expected<ImageExtent> extent_at(SectorIndex first) override;
   Expected<void> finish() override;
 
  private:
   void transfer(ImageRequest& request) noexcept;
+  void make_hole(ImageRequest& request) noexcept;
+  void hole_made(ImageRequest& request, std::int64_t result) noexcept;
+  void write_next_zeroes(ImageRequest& request) noexcept;
+  static FlatImage& of(ImageRequest& request);
 
   std::unique_ptr<File> file_;
   const ImageInfo info_;

@@ -198,4 +198,14 @@ Expected<std::uint64_t> HostFile::next_data(std::uint64_t offset) {
   return failed("look for holes");
 }
 
+Expected<std::uint64_t> HostFile::next_hole(std::uint64_t offset) {
+  const auto size = size_bytes();
+  if (!size) return size;
+  if (offset >= *size) return *size;
+  const auto found = ::lseek(parts_.descriptor, static_cast<off_t>(offset), SEEK_HOLE);
+  if (found >= 0) return static_cast<std::uint64_t>(found);
+  if (errno == EINVAL || errno == EOPNOTSUPP) return *size;
+  return failed("look for holes");
+}
+
 }  // namespace xenblk::vhd

@@ -54,6 +54,7 @@ class HostFile final : public File {
   Expected<void> truncate(std::uint64_t bytes) override;
   Expected<void> punch_hole(std::uint64_t offset, std::uint64_t bytes) override;
   Expected<std::uint64_t> next_data(std::uint64_t offset) override;
+  Expected<std::uint64_t> next_hole(std::uint64_t offset) override;
   bool is_block_device() const override { return parts_.block_device; }
   Access access() const override { return parts_.access; }
   std::uint32_t alignment_bytes() const override { return parts_.alignment_bytes; }

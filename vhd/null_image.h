@@ -11,6 +11,9 @@ class NullImage final : public Image {
   NullImage(SectorCount capacity, Access access);
   const ImageInfo& info() const override { return info_; }
   void submit(ImageRequest& request) noexcept override;
+  Expected<ImageExtent> extent_at(SectorIndex first) override {
+    return ImageExtent{ImageExtent::Kind::zero, {info_.capacity.n - first.n}};
+  }
   Expected<void> finish() override { return {}; }
 
  private:

@@ -28,7 +28,8 @@ Expected<std::unique_ptr<Image>> open_fixed(std::unique_ptr<File> file, const Fo
   ImageInfo info{.format = "vhd fixed",
                  .capacity = {bytes / kSectorBytes},
                  .physical_sector_bytes = physical_sector_bytes,
-                 .access = file->access()};
+                 .access = file->access(),
+                 .discard = file->access() == Access::read_write};
   return std::make_unique<FlatImage>(std::move(file), std::move(info));
 }
 

@@ -24,6 +24,8 @@ class ReadOnlyView final : public Image {
     answer_later(request, refused);
   }
 
+  Expected<ImageExtent> extent_at(SectorIndex first) override { return image_->extent_at(first); }
+
   // The writer finishes the image.
   Expected<void> finish() override { return {}; }
 

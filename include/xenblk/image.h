@@ -60,6 +60,20 @@ struct ImageInfo {
   bool discard = false;  // ImageOp::discard does something
 };
 
+// A run of sectors that are stored alike.
+struct ImageExtent {
+  enum class Kind : std::uint8_t {
+    data,  // stored; may happen to be zeroes
+    zero,  // reads as zeroes, and is known to without reading it
+  };
+  Kind kind = Kind::data;
+  SectorCount count;
+  // Data: where it is stored, 0 for the image itself, 1 for its parent, and so on. Zero: where that
+  // is known; of sectors that were never written anywhere, the last level.
+  unsigned level = 0;
+  friend bool operator==(const ImageExtent&, const ImageExtent&) = default;
+};
+
 // Shared by all queues of a disk and all disks that name the same file. submit() may be called by
 // several threads at once, each with its own engine. Takes no lock and does no metadata access for
 // a request whose blocks are allocated.
@@ -78,6 +92,11 @@ class Image {
   // thread, never inside submit. The range was checked by the caller; an image checks again and
   // answers out_of_range.
   virtual void submit(ImageRequest& request) noexcept = 0;
+
+  // The run that begins at `first`, which is below the capacity: at least one sector, not more than
+  // the disk has. Neighbouring runs may be alike. For tools: blocks on the file. Any thread; with
+  // writes in flight the answer may be out of date when it arrives.
+  virtual Expected<ImageExtent> extent_at(SectorIndex first) = 0;
 
   // Blocks until all that was written is on stable storage and the file is as small and clean as
   // the format allows; no request may be in flight. Called once, before destruction, off the data

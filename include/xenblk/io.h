@@ -32,6 +32,8 @@ class File {
   virtual Expected<void> punch_hole(std::uint64_t offset, std::uint64_t bytes) = 0;
   // First byte at or after `offset` that is not in a hole; the file's size if there is none.
   virtual Expected<std::uint64_t> next_data(std::uint64_t offset) = 0;
+  // First byte at or after `offset` that is in a hole; the file's size if there is none.
+  virtual Expected<std::uint64_t> next_hole(std::uint64_t offset) = 0;
 
   virtual bool is_block_device() const = 0;
   virtual Access access() const = 0;

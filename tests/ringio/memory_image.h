@@ -22,6 +22,9 @@ class MemoryImage final : public Image {
   ~MemoryImage() override { assert(in_flight_ == 0); }
 
   const ImageInfo& info() const override { return info_; }
+  Expected<ImageExtent> extent_at(SectorIndex first) override {
+    return ImageExtent{.count = {info_.capacity.n - first.n}};
+  }
   Expected<void> finish() override { return {}; }
 
   void submit(ImageRequest& request) noexcept override {

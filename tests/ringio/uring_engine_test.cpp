@@ -43,6 +43,7 @@ class TempFile final : public File {
   Expected<void> truncate(std::uint64_t) override { return {}; }
   Expected<void> punch_hole(std::uint64_t, std::uint64_t) override { return {}; }
   Expected<std::uint64_t> next_data(std::uint64_t) override { return 0; }
+  Expected<std::uint64_t> next_hole(std::uint64_t) override { return 0; }
   bool is_block_device() const override { return false; }
   Access access() const override { return Access::read_write; }
   std::uint32_t alignment_bytes() const override { return 1; }
@@ -64,6 +65,7 @@ class PipeFile final : public File {
   Expected<void> truncate(std::uint64_t) override { return {}; }
   Expected<void> punch_hole(std::uint64_t, std::uint64_t) override { return {}; }
   Expected<std::uint64_t> next_data(std::uint64_t) override { return 0; }
+  Expected<std::uint64_t> next_hole(std::uint64_t) override { return 0; }
   bool is_block_device() const override { return false; }
   Access access() const override { return Access::read_only; }
   std::uint32_t alignment_bytes() const override { return 1; }

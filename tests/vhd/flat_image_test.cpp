@@ -30,7 +30,7 @@ TEST_F(RawImageTest, DescribesItself) {
   EXPECT_EQ(image->info().format, "raw");
   EXPECT_EQ(image->info().capacity.n, 16U);
   EXPECT_EQ(image->info().physical_sector_bytes, 4096U);
-  EXPECT_FALSE(image->info().discard);
+  EXPECT_TRUE(image->info().discard);
 }
 
 TEST_F(RawImageTest, KeepsWhatIsWritten) {
@@ -73,11 +73,64 @@ TEST_F(RawImageTest, RefusesRangesThatWrap) {
   EXPECT_EQ(disk.run(ImageOp::write, {15}, {2}, nullptr), IoStatus::out_of_range);
 }
 
-TEST_F(RawImageTest, DoesNotDiscardYet) {
-  const auto image = open(8192);
+TEST_F(RawImageTest, GivesTheSpaceOfADiscardBack) {
+  const auto image = open(1 << 20);
   test::BlockingDisk disk(*image, engine_);
-  EXPECT_EQ(disk.run(ImageOp::discard, {0}, {1}, nullptr), IoStatus::unsupported);
-  EXPECT_EQ(disk.run(ImageOp::write_zeroes, {0}, {1}, nullptr), IoStatus::unsupported);
+  ASSERT_EQ(disk.write(0, bytes_of(2048, 7)), IoStatus::okay);
+  EXPECT_EQ(disk.run(ImageOp::discard, {8}, {1024}, nullptr), IoStatus::okay);
+  EXPECT_EQ(disk.read(8, 1024).data, bytes_of(1024, 0));
+  EXPECT_EQ(disk.read(0, 8).data, bytes_of(8, 7));
+  EXPECT_EQ(disk.read(1032, 8).data, bytes_of(8, 7));
+  EXPECT_EQ(image->extent_at({8}), (ImageExtent{ImageExtent::Kind::zero, {1024}}));
+  EXPECT_EQ(std::filesystem::file_size(path_), 1U << 20);
+}
+
+TEST_F(RawImageTest, TellsDataFromHoles) {
+  const auto image = open(1 << 20);
+  std::filesystem::resize_file(path_, 0);
+  std::filesystem::resize_file(path_, 1 << 20);
+  test::BlockingDisk disk(*image, engine_);
+  ASSERT_EQ(disk.write(64, bytes_of(64, 7)), IoStatus::okay);
+  EXPECT_EQ(image->extent_at({0}), (ImageExtent{ImageExtent::Kind::zero, {64}}));
+  EXPECT_EQ(image->extent_at({64}), (ImageExtent{ImageExtent::Kind::data, {64}}));
+  EXPECT_EQ(image->extent_at({100}), (ImageExtent{ImageExtent::Kind::data, {28}}));
+  EXPECT_EQ(image->extent_at({128}), (ImageExtent{ImageExtent::Kind::zero, {2048 - 128}}));
+}
+
+// A file system that knows no holes.
+class EngineWithoutHoles final : public test::TestEngine {
+ public:
+  void submit(IoOp& op) noexcept override {
+    if (op.kind != IoKind::punch_hole) return files_.submit(op);
+    refused_.push_back(op);
+  }
+  bool poll() override {
+    bool any = run_tasks();
+    while (!refused_.empty()) {
+      auto& op = refused_.front();
+      refused_.pop_front();
+      op.result = -EOPNOTSUPP;
+      op.done(op);
+      any = true;
+    }
+    return files_.poll() || any;
+  }
+
+ private:
+  test::FileEngine files_;
+  IoOpList refused_;
+};
+
+TEST_F(RawImageTest, WritesZeroesWhereTheFileSystemKnowsNoHoles) {
+  const auto image = open(1 << 20);
+  EngineWithoutHoles engine;
+  test::BlockingDisk disk(*image, engine);
+  ASSERT_EQ(disk.write(0, bytes_of(2048, 7)), IoStatus::okay);
+  EXPECT_EQ(disk.run(ImageOp::discard, {0}, {8}, nullptr), IoStatus::unsupported);
+  EXPECT_EQ(disk.run(ImageOp::write_zeroes, {1}, {700}, nullptr), IoStatus::okay);
+  EXPECT_EQ(disk.read(0, 1).data, bytes_of(1, 7));
+  EXPECT_EQ(disk.read(1, 700).data, bytes_of(700, 0));
+  EXPECT_EQ(disk.read(701, 8).data, bytes_of(8, 7));
 }
 
 TEST_F(RawImageTest, SharesASyncBetweenFlushes) {

@@ -105,6 +105,8 @@ TEST_P(HostFileTest, PunchesHolesAndFindsThem) {
   ASSERT_TRUE(file->punch_hole(0, 65536));
   ASSERT_TRUE(file->sync_data());
   EXPECT_EQ(file->next_data(0), 65536U);
+  EXPECT_EQ(file->next_hole(0), 0U);
+  EXPECT_EQ(file->next_hole(65536), 1U << 20);
   Bytes buffer(512, std::byte{1});
   ASSERT_TRUE(file->read_at(65536 - 512, buffer));
   EXPECT_EQ(buffer, Bytes(512));

@@ -209,6 +209,11 @@ class SimFile final : public File {
     if (found == disk_.now_.sectors.end()) return disk_.now_.size_bytes;
     return std::max(offset, found->first * kSectorBytes);
   }
+  Expected<std::uint64_t> next_hole(std::uint64_t offset) override {
+    auto sector = offset / kSectorBytes;
+    while (disk_.now_.sectors.contains(sector)) ++sector;
+    return std::min(std::max(offset, sector * kSectorBytes), disk_.now_.size_bytes);
+  }
   bool is_block_device() const override { return false; }
   Access access() const override { return access_; }
   std::uint32_t alignment_bytes() const override { return kSectorBytes; }
