@@ -39,6 +39,14 @@ class DiskModel {
     }
   }
 
+  // The sectors become zeroes, by a discard or a write of zeroes.
+  void begin_zero(std::uint64_t first, std::uint64_t count) {
+    for (auto s = first; s < first + count; ++s) {
+      sectors_[s].in_flight = true;
+      sectors_[s].values.push_back(0);
+    }
+  }
+
   // A write that failed promises nothing, but may have happened.
   void end_write(std::uint64_t first, std::uint64_t count, bool okay) {
     for (auto s = first; s < first + count; ++s) {

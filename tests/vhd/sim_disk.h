@@ -141,6 +141,18 @@ class SimDisk {
     if (on_change) on_change();
   }
 
+  // A failed write has written some of itself, and a later sync covers that like all else.
+  void write_some(const Change& failed) {
+    const auto part = random_() % (failed.data.size() + 1);
+    for (std::size_t i = 0; i < part; ++i) {
+      const auto s = random_() % failed.data.size();
+      Change one{ChangeKind::write, failed.first + s, {failed.data[s]}, 0, 0};
+      one.end = (one.first + 1) * kSectorBytes;
+      apply(now_, one);
+      unsynced_.push_back(std::move(one));
+    }
+  }
+
   // Makes durable what completed before the sync began.
   void sync(std::size_t count) {
     if (loses_syncs) return;
@@ -260,8 +272,7 @@ class SimEngine final : public TestEngine {
     if (error != 0) {
       forget(op);
       disk_.syncs_.erase(&op);
-      // A failed write has written some of itself.
-      if (op.kind == IoKind::write) disk_.apply_some(disk_.now_, SimDisk::change_of(op));
+      if (op.kind == IoKind::write) disk_.write_some(SimDisk::change_of(op));
       return -error;
     }
     switch (op.kind) {
@@ -283,11 +294,11 @@ class SimEngine final : public TestEngine {
     return -EINVAL;
   }
 
+  // Of any simulated file: the parents of an image lie on disks of their own.
   std::int64_t read(IoOp& op) {
-    const auto size = disk_.now_.size_bytes;
+    const auto size = op.file->size_bytes().value();
     const auto bytes = op.offset >= size ? 0 : std::min(op.bytes, size - op.offset);
-    SimFile file(disk_, Access::read_only);
-    const auto ok = file.read_at(op.offset, {op.buffer, bytes});
+    const auto ok = op.file->read_at(op.offset, {op.buffer, bytes});
     assert(ok);
     return static_cast<std::int64_t>(bytes);
   }
