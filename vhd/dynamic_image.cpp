@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "vhd/batmap_file.h"
 #include "vhd/request.h"
 
 namespace xenblk::vhd {
@@ -37,8 +38,16 @@ DynamicImage::DynamicImage(std::unique_ptr<File> file, const VhdLayout& layout,
             &DynamicImage::resume),
       flushes_(*file_) {
   assert(end.has_value() == (info_.access == Access::read_write));
-  if (end)
-    jobs_.allow_writing({shape_, end->free, end->footer_offset, tuning.extent_bytes}, end->footer);
+  if (layout.batmap) mark_full_blocks(*layout.batmap, map_);
+  if (!end) return;
+  batmap_ = layout.batmap;
+  jobs_.allow_writing({shape_, end->free, end->footer_offset, tuning.extent_bytes}, end->footer);
+}
+
+Expected<void> DynamicImage::finish() {
+  auto finished = jobs_.finish();
+  if (!finished || !batmap_) return finished;
+  return store_batmap(*file_, *batmap_, full_blocks(*batmap_, map_));
 }
 
 DynamicImage& DynamicImage::of(ImageRequest& request) {

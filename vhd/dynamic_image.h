@@ -40,7 +40,7 @@ class DynamicImage final : public Image {
   const ImageInfo& info() const override { return info_; }
   void submit(ImageRequest& request) noexcept override;
   Expected<ImageExtent> extent_at(SectorIndex first) override;
-  Expected<void> finish() override { return jobs_.finish(); }
+  Expected<void> finish() override;
 
  private:
   // The next sectors of a request that lie in one block.
@@ -72,6 +72,7 @@ class DynamicImage final : public Image {
   BitmapCache bitmaps_;
   BlockJobs jobs_;
   FlushGroup flushes_;
+  std::optional<Batmap> batmap_;  // of an image that is open for writing
 };
 
 }  // namespace xenblk::vhd

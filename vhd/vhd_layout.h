@@ -3,12 +3,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "vhd/format/batmap.h"
 #include "vhd/format/block_table.h"
 #include "vhd/format/dynamic_header.h"
 #include "vhd/format/footer.h"
+#include "vhd/format/parent_locator.h"
 #include "vhd/read_footers.h"
 
 namespace xenblk::vhd {
@@ -22,7 +25,10 @@ struct VhdLayout {
   // The table's entries, in whole sectors of it. Those from block_count on are of no block, and are
   // kept because they share a sector with some that are.
   std::vector<std::uint32_t> entries;
-  std::vector<ByteRange> metadata;  // footer copy, header, table, batmap
+  std::optional<Batmap> batmap;
+  std::vector<LocatorData> locators;  // of a differencing image: those that make sense
+  ParentPaths parents;                // of a differencing image; its warnings are among `warnings`
+  std::vector<ByteRange> metadata;    // footer copy, header, table, batmap, locators
   std::uint64_t end_of_metadata = 0;
   std::uint64_t end_of_data = 0;  // of the last block and of all metadata
   bool footer_at_end_valid = false;
