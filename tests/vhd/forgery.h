@@ -22,7 +22,8 @@ inline constexpr std::uint64_t kTable = 1536;
 class Forgery {
  public:
   Forgery() : disk(7), file(disk, Access::read_write) {
-    EXPECT_TRUE(create_vhd(file, {.capacity = {8 * kMiB / 512}, .uuid = Uuid{std::byte{1}}}));
+    EXPECT_TRUE(create_vhd(
+        file, {.capacity = {8 * kMiB / 512}, .uuid = Uuid{std::byte{1}}, .created = VhdTime{1}}));
     footer = read_footer(0);
     DynamicHeaderBytes bytes;
     EXPECT_TRUE(file.read_at(512, bytes));
