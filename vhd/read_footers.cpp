@@ -35,12 +35,18 @@ bool is_fixed_disk(const Footer& footer, std::uint64_t end_offset) {
   return footer.type == DiskType::fixed && footer.current_bytes <= end_offset;
 }
 
+// `end` is not valid. A copy that is may be a guest's: only images with blocks have one.
 std::unexpected<Error> no_footer(const Candidate& copy, const Candidate& end,
                                  std::uint64_t end_offset) {
-  const auto code = copy.footer.error().code == Errc::unsupported_image ? Errc::unsupported_image
-                                                                        : end.footer.error().code;
-  return fail(code, fmt::format("no valid VHD footer: at {:#x} the {}; at 0x0 the {}", end_offset,
-                                end.footer.error().text, copy.footer.error().text));
+  const auto& why = end.footer.error();
+  if (copy.valid()) {
+    return fail(why.code,
+                fmt::format("no valid VHD footer: at {:#x} the {}; at 0x0 one of disk "
+                            "type {}, which has no copy there",
+                            end_offset, why.text, static_cast<std::uint32_t>(copy.footer->type)));
+  }
+  return fail(why.code, fmt::format("no valid VHD footer: at {:#x} the {}; at 0x0 the {}",
+                                    end_offset, why.text, copy.footer.error().text));
 }
 
 // Sector 0 belongs to the guest in a fixed image and to the format in a dynamic one, the last
@@ -155,7 +161,6 @@ Expected<Footers> read_footers(File& file, ChecksumRule checksums) {
   if (!copy) return std::unexpected(copy.error());
   if (auto ok = check_poison(*copy, 0); !ok) return std::unexpected(ok.error());
   if (auto ok = check_poison(*end, footers.end_offset); !ok) return std::unexpected(ok.error());
-  if (!copy->valid() && !end->valid()) return no_footer(*copy, *end, footers.end_offset);
   const bool from_copy = copy->valid() && has_blocks(*copy->footer);
   if (!from_copy && !end->valid()) return no_footer(*copy, *end, footers.end_offset);
   auto chosen = from_copy ? choose_copy(std::move(footers), *copy, *end)

@@ -1,5 +1,5 @@
-// What is in a dynamic VHD file, read and checked: nothing in it points outside the file or at two
-// things at once. Plain values. read_vhd_layout: control path, reads the file.
+// What is in a dynamic or differencing VHD file, read and checked: nothing in it points outside the
+// file or at two things at once. Plain values. read_vhd_layout: control path, reads the file.
 #pragma once
 
 #include <cstdint>
@@ -35,6 +35,8 @@ struct VhdLayout {
   bool footer_at_end_valid = false;
   bool last_block_cut = false;  // the file ends within a block
   std::vector<Warning> warnings;
+
+  bool is_differencing() const { return footers.chosen.type == DiskType::differencing; }
 };
 
 // An image that cannot be opened for writing as it is, is refused with what to do about it.
