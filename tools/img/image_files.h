@@ -20,7 +20,7 @@ struct ImageFile {
   std::uint64_t stored_bytes = 0;        // on its file system
   std::optional<vhd::Footers> footers;   // vhd
   std::optional<vhd::VhdLayout> layout;  // vhd with blocks
-  std::vector<std::string> warnings;
+  std::vector<vhd::Warning> warnings;
 
   bool is_differencing() const {
     return footers && footers->chosen.type == vhd::DiskType::differencing;

@@ -80,7 +80,9 @@ Json info_json(const std::vector<ImageFile>& files) {
   }
   Json warnings = Json::array();
   for (const auto& one : files) {
-    for (const auto& text : one.warnings) warnings.push_back(one.path + ": " + text);
+    for (const auto& warning : one.warnings) {
+      warnings.push_back({{"code", warning.code}, {"text", one.path + ": " + warning.text}});
+    }
   }
   json["warnings"] = warnings;
   return json;
@@ -132,7 +134,7 @@ void print_info(const std::vector<ImageFile>& files) {
   if (image.footers) print_footer(image.footers->chosen);
   if (image.is_differencing()) print_chain(files);
   for (const auto& one : files) {
-    for (const auto& text : one.warnings) line("warning", one.path + ": " + text);
+    for (const auto& warning : one.warnings) line("warning", one.path + ": " + warning.text);
   }
 }
 
