@@ -29,6 +29,7 @@ void DiskRings::connect_one(const negotiation::Session& session, const RingPlan&
                            .access = plan.access,
                            .logical_sector_bytes = plan.logical_sector_bytes,
                            .offer_discard = plan.offer_discard,
+                           .persistent_grants = plan.persistent_grants,
                            .indirect_segments_max = plan.indirect_segments_max,
                            .counters = counters_.back(),
                            .notice = plan.notice};
@@ -51,6 +52,10 @@ void DiskRings::all_answered() {
   const auto tell = [this] { std::exchange(connect_done_, {})(outcome_); };
   if (outcome_ || connected_.empty()) return tell();
   disconnect(tell);
+}
+
+void DiskRings::set_capacity(SectorCount capacity) {
+  for (const auto& queue : connected_) queue.worker->set_capacity(queue.id, capacity);
 }
 
 void DiskRings::disconnect(DisconnectDone done) {

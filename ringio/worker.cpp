@@ -169,6 +169,10 @@ void Worker::disconnect(QueueId queue, DisconnectDone done) {
   impl_->post([queue, done = std::move(done)](WorkerCore& core) { core.disconnect(queue, done); });
 }
 
+void Worker::set_capacity(QueueId queue, SectorCount capacity) {
+  impl_->post([=](WorkerCore& core) { core.set_capacity(queue, capacity); });
+}
+
 const WorkerCounters& Worker::counters() const {
   return impl_->counters();
 }

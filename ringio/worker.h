@@ -52,6 +52,10 @@ class Worker {
   // is done at once; two disconnects of one queue are both told when it is gone.
   void disconnect(QueueId queue, DisconnectDone done);
 
+  // The disk of this queue has grown: requests up to the new end are served from the next pass on.
+  // An unknown id is ignored.
+  void set_capacity(QueueId queue, SectorCount capacity);
+
   const WorkerCounters& counters() const;
 
  private:

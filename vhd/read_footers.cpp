@@ -65,15 +65,17 @@ Expected<Footers> choose_copy(Footers footers, const Candidate& copy, const Cand
   footers.bytes = copy.bytes;
   footers.copy_valid = true;
   if (!end.valid()) {
-    footers.warnings.push_back(fmt::format("footer at {:#x}: {}; using the copy at 0x0",
-                                           footers.end_offset, end.footer.error().text));
+    footers.warnings.push_back(
+        {"footer_end_bad", fmt::format("footer at {:#x}: {}; using the copy at 0x0",
+                                       footers.end_offset, end.footer.error().text)});
   } else if (same_identity(*end.footer, *copy.footer)) {
     footers.at_end = *end.footer;
     footers.at_end_bytes = end.bytes;
   } else {
     footers.other_image_at_end = true;
     footers.warnings.push_back(
-        fmt::format("footer at {:#x} is of another image; ignored", footers.end_offset));
+        {"footer_other_image",
+         fmt::format("footer at {:#x} is of another image; ignored", footers.end_offset)});
   }
   return footers;
 }
@@ -85,17 +87,19 @@ Expected<Footers> choose_end(Footers footers, const Candidate& copy, const Candi
   footers.at_end = footer;
   footers.at_end_bytes = end.bytes;
   if (has_blocks(footer)) {
-    footers.warnings.push_back("footer at 0x0: " +
-                               (copy.valid() ? "of a fixed disk" : copy.footer.error().text));
+    const auto why = copy.valid() ? "of a fixed disk" : copy.footer.error().text;
+    footers.warnings.push_back({"footer_copy_bad", "footer at 0x0: " + why});
     return footers;
   }
   if (footer.type != DiskType::fixed) return footers;
   if (is_fixed_disk(footer, footers.end_offset)) {
     if (footer.current_bytes != footers.end_offset) {
       footers.warnings.push_back(
-          fmt::format("footer at {:#x}: a fixed disk of {} bytes, but the file has {} bytes before "
-                      "it; the rest is not used",
-                      footers.end_offset, footer.current_bytes, footers.end_offset));
+          {"file_longer",
+           fmt::format(
+               "footer at {:#x}: a fixed disk of {} bytes, but the file has {} bytes before "
+               "it; the rest is not used",
+               footers.end_offset, footer.current_bytes, footers.end_offset)});
     }
     return footers;
   }
@@ -125,18 +129,20 @@ Expected<void> check_poison(const Candidate& candidate, std::uint64_t offset) {
 // What does no harm, but may mean something to somebody.
 void add_remarks(Footers& footers) {
   const auto& footer = footers.chosen;
-  const auto remark = [&](std::string text) {
-    footers.warnings.push_back("footer: " + std::move(text));
+  const auto remark = [&](std::string_view code, const std::string& text) {
+    footers.warnings.push_back({code, "footer: " + text});
   };
   if (footer.saved_state) {
-    remark("saved state is 1: a virtual machine was suspended; its size must not change");
+    remark("saved_state",
+           "saved state is 1: a virtual machine was suspended; its size must not change");
   }
   if (footer.creator_name() == std::string_view("tap\0", 4) &&
       footer.creator_version > kNewestTapVersion) {
-    remark(fmt::format("made by blktap {}.{}, newer than 1.3", footer.creator_version >> 16,
+    remark("tap_version",
+           fmt::format("made by blktap {}.{}, newer than 1.3", footer.creator_version >> 16,
                        footer.creator_version & 0xffff));
   }
-  if (footer.uuid == Uuid{}) remark("the unique id is 0");
+  if (footer.uuid == Uuid{}) remark("uuid_null", "the unique id is 0");
 }
 
 }  // namespace

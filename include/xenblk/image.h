@@ -46,7 +46,7 @@ struct ImageRequest : boost::intrusive::list_base_hook<> {
   std::array<Piece, kOps> pieces;
   std::uint64_t sectors_planned = 0;  // from `first`: pieces up to here have been submitted
   std::uint32_t in_flight = 0;        // pieces submitted and not yet done
-  std::uint64_t scratch[4] = {};      // the image's own
+  std::uint64_t scratch[6] = {};      // the image's own
   Task task;                          // to come back to the engine's thread from another one
 };
 using ImageRequestList =
@@ -87,6 +87,17 @@ class Image {
   virtual ~Image() = default;  // no request may be in flight
 
   virtual const ImageInfo& info() const = 0;
+
+  // The size of the disk now; info() has that of the moment at which the image was opened. Any
+  // thread.
+  virtual SectorCount capacity() const { return info().capacity; }
+
+  // Looks at the size of what holds the image and grows the disk to it. Blocks; off the data path;
+  // requests may be in flight. Returns the capacity. Errors: unsupported_image (the size of such an
+  // image stands in itself), refused (it has become smaller; the disk is as large as it was), io.
+  virtual Expected<SectorCount> reread_capacity() {
+    return fail(Errc::unsupported_image, "an image of this kind does not grow by itself");
+  }
 
   // Starts the request; request.engine's thread only. `done` is called exactly once, on that
   // thread, never inside submit. The range was checked by the caller; an image checks again and

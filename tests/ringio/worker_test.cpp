@@ -249,7 +249,7 @@ TEST_P(WakeUps, AreNeverLost) {
   GuestQueue queue(domain, layout);
   const auto page = queue.page();
   const QueueId id = connect(queue);
-  for (int round = 0; round < 10'000; ++round) {
+  for (int round = 0; round < 4000; ++round) {
     const std::size_t requests = 1 + random() % 3;
     for (std::size_t i = 0; i < requests; ++i) queue.put(queue.read(0, page.ref));
     queue.push();

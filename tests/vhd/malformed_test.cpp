@@ -97,7 +97,7 @@ const std::vector<Fault>& faults() {
          f.footer.type = DiskType::differencing;
          f.write_all();
        },
-       unsupported_image, "a differencing image (disk type 4) is not served"},
+       unsupported_image, "a differencing image needs its parents"},
       {"AFixedFooterOnADynamicImage",
        [](Forgery& f) {
          f.footer.type = DiskType::fixed;
