@@ -9,12 +9,14 @@
 #include <thread>
 
 #include "bench/load/data_path.h"
+#include "bench/load/image_load.h"
 
 namespace xenblk::bench {
 namespace {
 
 struct Options {
   DataPath path;
+  std::uint64_t stride_bytes = 0;  // image only
   std::string pattern = "randread";
   double seconds = 5;
   double warm_up_seconds = 0;
@@ -26,56 +28,94 @@ std::chrono::nanoseconds nanoseconds_of(double seconds) {
       std::chrono::duration<double>(seconds));
 }
 
-void declare(CLI::App& loopback, Options& options) {
+// What every load has.
+void declare(CLI::App& command, Options& options) {
+  auto& load = options.path.load;
+  command.add_option("--image", options.path.image, "raw:/path, vhd:/path or null:SIZE")
+      ->required();
+  command.add_option("--rw", options.pattern, "read, write, randread, randwrite or randrw")
+      ->check(CLI::IsMember({"read", "write", "randread", "randwrite", "randrw"}));
+  command.add_option("--bs", load.block_bytes, "bytes of one operation (4096, 4k)")
+      ->transform(CLI::AsSizeValue(false));
+  command.add_option("--qd", load.depth, "operations in flight on a disk, over all its queues");
+  command.add_option("--seconds", options.seconds)->check(CLI::PositiveNumber);
+  command.add_option("--warm-up", options.warm_up_seconds, "seconds of load before measuring")
+      ->check(CLI::NonNegativeNumber);
+  command.add_flag("--json", options.json);
+}
+
+void declare_loopback(CLI::App& loopback, Options& options) {
+  declare(loopback, options);
   auto& load = options.path.load;
   const std::map<std::string, blkif::Layout> layouts{{"x86_64", blkif::Layout::x86_64},
                                                      {"x86_32", blkif::Layout::x86_32}};
   options.path.workers = std::max(1U, std::thread::hardware_concurrency());
   load.layout = blkif::Layout::x86_64;
-  loopback.add_option("--image", options.path.image, "raw:/path, vhd:/path or null:SIZE")
-      ->required();
-  loopback.add_option("--rw", options.pattern, "read, write, randread, randwrite or randrw")
-      ->check(CLI::IsMember({"read", "write", "randread", "randwrite", "randrw"}));
-  loopback.add_option("--bs", load.block_bytes, "bytes of one operation (4096, 4k)")
-      ->transform(CLI::AsSizeValue(false));
-  loopback.add_option("--qd", load.depth, "operations in flight on a disk, over all its queues");
   loopback.add_option("--queues", load.queues, "queues of a disk");
   loopback.add_option("--vbds", load.disks, "disks, each of a guest of its own");
   loopback.add_option("--workers", options.path.workers, "workers of the backend");
   loopback.add_option("--layout", load.layout, "ABI of the guests: x86_64 or x86_32")
       ->transform(CLI::CheckedTransformer(layouts));
-  loopback.add_option("--seconds", options.seconds)->check(CLI::PositiveNumber);
-  loopback.add_option("--warm-up", options.warm_up_seconds, "seconds of load before measuring")
-      ->check(CLI::NonNegativeNumber);
-  loopback.add_flag("--json", options.json);
 }
 
-int measure_and_print(Options& options) {
+void declare_image(CLI::App& image, Options& options) {
+  declare(image, options);
+  image.add_option("--stride", options.stride_bytes, "from one operation to the next, to the end")
+      ->transform(CLI::AsSizeValue(false));
+}
+
+int print_error(const Options& options, const Error& error) {
+  fmt::print(stderr, "xenblk-bench: {}: {}\n", options.path.image, describe(error));
+  return 1;
+}
+
+Expected<Measurement> measure_loopback(const Options& options) {
+  return measure(options.path);
+}
+
+Expected<Measurement> measure_image(const Options& options) {
+  return measure(ImageLoad{.load = options.path.load,
+                           .image = options.path.image,
+                           .stride_bytes = options.stride_bytes,
+                           .warm_up = options.path.warm_up});
+}
+
+int measure_and_print(Options& options, Expected<Measurement> (*measure_it)(const Options&)) {
   options.path.load.pattern = *parse_pattern(options.pattern);
   options.path.load.duration = nanoseconds_of(options.seconds);
   options.path.warm_up = nanoseconds_of(options.warm_up_seconds);
-  const auto seen = measure(options.path);
-  if (!seen) {
-    fmt::print(stderr, "xenblk-bench: {}: {}\n", options.path.image, describe(seen.error()));
-    return 1;
-  }
+  const auto seen = measure_it(options);
+  if (!seen) return print_error(options, seen.error());
   fmt::print("{}\n", options.json ? to_json(*seen) : to_text(*seen));
   if (seen->errors > 0) fmt::print(stderr, "xenblk-bench: {} operations failed\n", seen->errors);
   return seen->errors > 0 ? 1 : 0;
+}
+
+int print_memory(const Options& options) {
+  const auto held = bytes_held_by(options.path.image);
+  if (!held) return print_error(options, held.error());
+  fmt::print("{}\n", *held);
+  return 0;
 }
 
 int run(int argc, char** argv) {
   CLI::App app("Measures xenblk's data path");
   app.require_subcommand(1);
   Options options;
-  declare(*app.add_subcommand("loopback", "rings, workers and image, with guests in this process"),
-          options);
+  auto& loopback =
+      *app.add_subcommand("loopback", "rings, workers and image, with guests in this process");
+  auto& image = *app.add_subcommand("image", "an image alone, from one thread");
+  auto& memory = *app.add_subcommand("memory", "bytes of memory that an open image holds");
+  declare_loopback(loopback, options);
+  declare_image(image, options);
+  memory.add_option("--image", options.path.image)->required();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  return measure_and_print(options);
+  if (memory.parsed()) return print_memory(options);
+  return measure_and_print(options, image.parsed() ? measure_image : measure_loopback);
 }
 
 }  // namespace
