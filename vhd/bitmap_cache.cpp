@@ -32,6 +32,16 @@ BitmapRun bitmap_run(std::span<const std::byte> bits, std::uint64_t sector,
   return {present, n};
 }
 
+void set_bitmap_run(std::span<std::byte> bits, std::uint64_t sector, std::uint64_t sectors) {
+  assert(sector + sectors <= bits.size() * 8);
+  const auto end = sector + sectors;
+  while (sector < end) {
+    const bool whole_byte = sector % 8 == 0 && end - sector >= 8;
+    bits[sector / 8] |= whole_byte ? std::byte{0xff} : std::byte{0x80} >> (sector % 8);
+    sector += whole_byte ? 8 : 1;
+  }
+}
+
 BitmapCache::BitmapCache(std::uint64_t bitmap_bytes, std::uint64_t budget_bytes)
     : bitmap_bytes_(bitmap_bytes),
       sets_(std::max<std::size_t>(1, budget_bytes / bitmap_bytes / kWays)),
@@ -57,6 +67,14 @@ std::optional<BitmapRun> BitmapCache::run(BlockIndex block, std::uint64_t sector
   if (!line) return std::nullopt;
   lines_[*line].used = ++clock_;
   return bitmap_run(bits(*line), sector, sectors_max);
+}
+
+bool BitmapCache::copy(BlockIndex block, std::span<std::byte> to) {
+  assert(to.size() == bitmap_bytes_);
+  const std::lock_guard lock(mutex_);
+  const auto line = find(block);
+  if (line) std::ranges::copy(bits(*line), to.begin());
+  return line.has_value();
 }
 
 void BitmapCache::insert(BlockIndex block, std::span<const std::byte> new_bits) {

@@ -24,12 +24,16 @@ struct BitmapRun {
 BitmapRun bitmap_run(std::span<const std::byte> bits, std::uint64_t sector,
                      std::uint64_t sectors_max);
 
+void set_bitmap_run(std::span<std::byte> bits, std::uint64_t sector, std::uint64_t sectors);
+
 class BitmapCache {
  public:
   BitmapCache(std::uint64_t bitmap_bytes, std::uint64_t budget_bytes);
 
   // Nothing when the bitmap is not here.
   std::optional<BitmapRun> run(BlockIndex block, std::uint64_t sector, std::uint64_t sectors_max);
+  // False when the bitmap is not here.
+  bool copy(BlockIndex block, std::span<std::byte> bits);
   void insert(BlockIndex block, std::span<const std::byte> bits);
   void erase(BlockIndex block);
 

@@ -25,7 +25,7 @@ void BlockJobs::take_slot(Job& job) {
       job.extent = extent.value_or(Extent{});
     }
   }
-  if (job.slot.range.bytes != 0) return job.slot.dirty ? scrub(job) : write_slot(job);
+  if (job.slot.range.bytes != 0) return job.slot.dirty ? scrub(job) : use_slot(job);
   if (job.extent.footer_offset != 0) return move_footer(job);
   finish_job_later(job, IoStatus::no_space);
 }
@@ -81,20 +81,35 @@ void BlockJobs::scrubbed(Job& job, std::int64_t result) {
 
 void BlockJobs::scrub_synced(Job& job, std::int64_t result) {
   if (result < 0) return finish_job(job, status_from_result(result));
-  write_slot(job);
+  use_slot(job);
+}
+
+void BlockJobs::use_slot(Job& job) {
+  if (job.kind == Kind::allocate) return write_slot(job);
+  {
+    const std::lock_guard lock(mutex_);
+    auto& leaf = context_.leaf;
+    const auto zeroes = job.buffer.first(leaf.shape.bitmap_bytes());
+    std::ranges::fill(zeroes, std::byte{0});
+    leaf.bitmaps.insert(job.work.block, zeroes);
+    leaf.map.publish(job.work.block, job.slot.entry, BlockState::fresh);
+    --blocks_unallocated_;
+  }
+  // Later, since a job must not resume its leader inside start().
+  finish_job_later(job, IoStatus::okay);
 }
 
 void BlockJobs::write_slot(Job& job) {
-  const auto& shape = context_.shape;
+  const auto& shape = context_.leaf.shape;
+  const auto& part = job.work.part;
   const auto& request = *job.leader;
   const auto bitmap = shape.range(job.slot.entry).start;
-  const auto data = shape.data_offset(job.slot.entry) + job.sector.n * kSectorBytes;
+  const auto data = shape.data_offset(job.slot.entry) + job.work.sector.n * kSectorBytes;
   assert(bitmap >= job.slot.range.start);
-  assert(data + job.part.n * kSectorBytes <= job.slot.range.end());
+  assert(data + part.n * kSectorBytes <= job.slot.range.end());
   job.parts_in_flight = 2;
   auto* const from = request.data + request.sectors_planned * kSectorBytes;
-  submit<&BlockJobs::slot_part_written>(job, IoKind::write, {data, job.part.n * kSectorBytes},
-                                        from);
+  submit<&BlockJobs::slot_part_written>(job, IoKind::write, {data, part.n * kSectorBytes}, from);
   submit<&BlockJobs::slot_part_written>(job, IoKind::write, {bitmap, ones_.size()}, ones_.data());
 }
 
@@ -129,13 +144,13 @@ void BlockJobs::write_table(Job& job) {
     const std::lock_guard lock(mutex_);
     assert(job.step == Step::writes_table);
     const auto bytes = job.buffer.first(kSectorBytes);
-    context_.map.write_table_sector(sector, bytes.first<kSectorBytes>());
+    context_.leaf.map.write_table_sector(sector, bytes.first<kSectorBytes>());
     for (auto& other : jobs_) {
       if (other.step == Step::waits_for_table && table_sector(other) == sector) {
         other.step = Step::writes_table;
       }
       if (other.step != Step::writes_table || table_sector(other) != sector) continue;
-      store_big_endian(bytes, other.block.n % kEntriesPerSector * sizeof(std::uint32_t),
+      store_big_endian(bytes, other.work.block.n % kEntriesPerSector * sizeof(std::uint32_t),
                        other.slot.entry);
     }
   }
@@ -169,10 +184,10 @@ void BlockJobs::table_written(Job& job, std::int64_t result) {
 
 void BlockJobs::settle_allocation(Job& job, IoStatus status) {
   if (status == IoStatus::okay) {
-    context_.map.publish(job.block, job.slot.entry);
+    context_.leaf.map.publish(job.work.block, job.slot.entry, BlockState::full);
     --blocks_unallocated_;
   } else {
-    doubtful_end_ = std::max(doubtful_end_, job.slot.range.end());
+    table_doubtful_ = true;
   }
   settle(job, status);
 }

@@ -10,19 +10,19 @@ namespace xenblk::vhd {
 // What a failed write of the table left there is replaced by what is true.
 Expected<void> BlockJobs::rewrite_table() {
   const AlignedBuffer bytes(kSectorBytes);
-  for (std::uint64_t sector = 0; sector < context_.map.table_sectors(); ++sector) {
-    context_.map.write_table_sector(sector, bytes.all().first<kSectorBytes>());
+  for (std::uint64_t sector = 0; sector < context_.leaf.map.table_sectors(); ++sector) {
+    context_.leaf.map.write_table_sector(sector, bytes.all().first<kSectorBytes>());
     const auto offset = context_.table_offset + sector * kSectorBytes;
-    if (auto ok = context_.file.write_at(offset, bytes.all()); !ok) return ok;
+    if (auto ok = context_.leaf.file.write_at(offset, bytes.all()); !ok) return ok;
   }
-  return context_.file.sync_data();
+  return context_.leaf.file.sync_data();
 }
 
 std::uint64_t BlockJobs::end_of_used() const {
   auto end = context_.end_of_metadata;
-  for (std::uint64_t block = 0; block < context_.map.block_count(); ++block) {
-    const auto entry = context_.map.entry({block});
-    if (entry != kUnusedBlock) end = std::max(end, context_.shape.range(entry).end());
+  for (std::uint64_t block = 0; block < context_.leaf.map.block_count(); ++block) {
+    const auto entry = context_.leaf.map.entry_in_file({block});
+    if (entry != kUnusedBlock) end = std::max(end, context_.leaf.shape.range(entry).end());
   }
   return end;
 }
@@ -30,10 +30,10 @@ std::uint64_t BlockJobs::end_of_used() const {
 Expected<void> BlockJobs::finish() {
   const std::lock_guard lock(mutex_);
   if (!slots_) return {};
-  auto& file = context_.file;
-  if (doubtful_end_ != 0) {
+  auto& file = context_.leaf.file;
+  if (table_doubtful_) {
     if (auto ok = rewrite_table(); !ok) return ok;
-    doubtful_end_ = 0;
+    table_doubtful_ = false;
   }
   if (auto ok = file.sync_data(); !ok) return ok;
   const auto end = end_of_used();

@@ -14,7 +14,6 @@ constexpr std::size_t kJobs = 64;
 // Large blocks have large bitmaps; the jobs' buffers stay below this together.
 constexpr std::size_t kBuffersBytes = std::size_t{2} << 20;
 constexpr std::size_t kJobsMin = 4;
-constexpr std::size_t kZeroesBytes = 128 * 1024;
 
 // A bit for each sector of the block, none for the padding.
 AlignedBuffer full_bitmap(const BlockShape& shape) {
@@ -36,13 +35,12 @@ std::uint64_t count_unallocated(const BlockMap& map) {
 BlockJobs::BlockJobs(const BlockJobsContext& context, Resume resume)
     : context_(context),
       resume_(resume),
-      ones_(full_bitmap(context.shape)),
-      zeroes_(kZeroesBytes),
+      ones_(full_bitmap(context.leaf.shape)),
       footer_(kFooterBytes),
-      jobs_(std::clamp(kBuffersBytes / context.shape.bitmap_bytes(), kJobsMin, kJobs)) {
+      jobs_(std::clamp(kBuffersBytes / context.bitmap_bytes_max, kJobsMin, kJobs)) {
   for (auto& job : jobs_) {
     job.owner = this;
-    job.buffer = AlignedBuffer(context.shape.bitmap_bytes());
+    job.buffer = AlignedBuffer(context.bitmap_bytes_max);
   }
 }
 
@@ -55,17 +53,16 @@ void BlockJobs::allow_writing(SlotAllocator slots, const FooterBytes& footer) {
   assert(!slots_);
   slots_ = std::move(slots);
   std::ranges::copy(footer, footer_.data());
-  blocks_unallocated_ = count_unallocated(context_.map);
+  blocks_unallocated_ = count_unallocated(context_.leaf.map);
 }
 
-bool BlockJobs::start(ImageRequest& request, BlockIndex block, BlockNeed need, SectorIndex sector,
-                      SectorCount part) noexcept {
+bool BlockJobs::start(ImageRequest& request, const BlockWork& work) noexcept {
   Job* job = nullptr;
   {
     const std::lock_guard lock(mutex_);
-    if (has(block, need)) return false;
+    if (has(work)) return false;
     park(request);
-    if (auto* other = find(block); other != nullptr) {
+    if (auto* other = find(work); other != nullptr) {
       other->waiters.push_back(request.task);
       return true;
     }
@@ -75,28 +72,31 @@ bool BlockJobs::start(ImageRequest& request, BlockIndex block, BlockNeed need, S
       return true;
     }
     job->step = Step::busy;
-    job->block = block;
-    job->kind = !context_.map.is_allocated(block) ? Kind::allocate
-                : need == BlockNeed::bitmap       ? Kind::load
-                                                  : Kind::fill;
+    job->work = work;
+    job->kind = work.need == BlockNeed::bitmap ? Kind::load
+                : context_.differencing        ? Kind::place
+                                               : Kind::allocate;
     job->leader = &request;
-    job->sector = sector;
-    job->part = part;
     job->status = IoStatus::okay;
   }
   begin(*job);
   return true;
 }
 
-bool BlockJobs::has(BlockIndex block, BlockNeed need) const {
-  if (!context_.map.is_allocated(block)) return need == BlockNeed::bitmap;
-  if (context_.map.state(block) == BlockState::full) return true;
-  return need == BlockNeed::bitmap && context_.bitmaps.run(block, 0, 1).has_value();
+bool BlockJobs::has(const BlockWork& work) {
+  switch (work.need) {
+    case BlockNeed::place:
+      return work.level->map.is_allocated(work.block);
+    case BlockNeed::bitmap:
+      return work.level->look(work.block, {0}, {1}).presence != Presence::unknown;
+  }
+  return true;
 }
 
-BlockJobs::Job* BlockJobs::find(BlockIndex block) {
-  const auto it = std::ranges::find_if(
-      jobs_, [&](const Job& job) { return job.step != Step::idle && job.block == block; });
+BlockJobs::Job* BlockJobs::find(const BlockWork& work) {
+  const auto it = std::ranges::find_if(jobs_, [&](const Job& job) {
+    return job.step != Step::idle && job.work.level == work.level && job.work.block == work.block;
+  });
   return it == jobs_.end() ? nullptr : &*it;
 }
 
@@ -108,12 +108,12 @@ BlockJobs::Job* BlockJobs::find_idle() {
 // Whatever wakes the request then, it goes on with what these words say.
 void BlockJobs::park(ImageRequest& request) {
   assert(request.in_flight == 0);
-  scratch(request, Scratch::job) = reinterpret_cast<std::uintptr_t>(&jobs_.front());
+  scratch(request, Scratch::waits_for) = reinterpret_cast<std::uintptr_t>(&jobs_.front());
   scratch(request, Scratch::written_sectors) = 0;
   scratch(request, Scratch::status) = static_cast<std::uint64_t>(IoStatus::okay);
   request.task.run = [](Task& task) noexcept {
     auto& woken = request_of(task);
-    reinterpret_cast<Job*>(scratch(woken, Scratch::job))->owner->resume_now(woken);
+    reinterpret_cast<Job*>(scratch(woken, Scratch::waits_for))->owner->resume_now(woken);
   };
 }
 
@@ -133,9 +133,9 @@ void BlockJobs::resume_now(ImageRequest& request) {
 void BlockJobs::begin(Job& job) {
   switch (job.kind) {
     case Kind::allocate:
+    case Kind::place:
       return take_slot(job);
     case Kind::load:
-    case Kind::fill:
       return load_bitmap(job);
   }
 }
@@ -146,9 +146,10 @@ void BlockJobs::settle(Job& job, IoStatus status) {
   auto& leader = *job.leader;
   const bool written = job.kind == Kind::allocate && status == IoStatus::okay;
   park(leader);
-  scratch(leader, Scratch::written_sectors) = written ? job.part.n : 0;
+  scratch(leader, Scratch::written_sectors) = written ? job.work.part.n : 0;
   scratch(leader, Scratch::status) = static_cast<std::uint64_t>(status);
   job.step = Step::idle;
+  job.outdated = false;
   job.leader = nullptr;
   wake(job.waiters);
   wake(waiting_for_job_);

@@ -1,17 +1,18 @@
-// What must happen to a block before data can go straight to it: a new block gets a place in the
-// file, an old one has its bitmap read, and one with sectors that were never written is filled
-// before its first write. The slow path of a dynamic image: everything here is under one lock, and
-// none of it is needed for blocks that are allocated and full.
+// What must happen to a block before data can go to it: a new block gets a place in the file, an
+// old one has its bitmap read. The slow path of an image with blocks: everything here is under one
+// lock, and none of it is needed for blocks that are allocated and full.
 //
 // Each job is led by the request that caused it and runs on that request's engine with that
 // request's pieces, so no engine carries an operation when all its requests are answered. Others
 // that need the same block wait for the job. Many jobs run at once; those that change the same
 // sector of the block table share its writes: one in flight, the later ones together in the next.
 //
-// Order, and why. A new block: {data, bitmap of ones} into a hole, then the table, then the answer.
-// Before a sync any part may be missing after a power cut, and the block reads as zeroes, which is
-// what it was. The footer: written at the new end and synced before the room below it is used, so
-// that a footer is always at the end. Filling: zeroes, sync, bitmap of ones.
+// Order, and why. A new block of a dynamic image: {data, bitmap of ones} into a hole, then the
+// table, then the answer. Before a sync any part may be missing after a power cut, and the block
+// reads as zeroes, which is what it was. A new block of a differencing image only gets its place
+// here, with a bitmap of zeroes; data, bitmap and table follow by BitmapCommit. The footer: written
+// at the new end and synced before the room below it is used, so that a footer is always at the
+// end.
 #pragma once
 
 #include <cstdint>
@@ -21,25 +22,35 @@
 #include <vector>
 
 #include "vhd/aligned_buffer.h"
-#include "vhd/bitmap_cache.h"
-#include "vhd/block_map.h"
+#include "vhd/block_level.h"
 #include "vhd/format/footer.h"
 #include "vhd/slot_allocator.h"
 #include "xenblk/image.h"
 
 namespace xenblk::vhd {
 
-// The parts of an image that jobs work on; they outlive the jobs.
+// What jobs work on; it outlives them.
 struct BlockJobsContext {
-  File& file;
-  BlockMap& map;
-  BitmapCache& bitmaps;
-  BlockShape shape;
+  BlockLevel& leaf;
+  bool differencing = false;
   std::uint64_t table_offset = 0;
   std::uint64_t end_of_metadata = 0;
+  std::uint64_t bitmap_bytes_max = 0;  // of the leaf and its parents
 };
 
-enum class BlockNeed : std::uint8_t { bitmap, writable };
+enum class BlockNeed : std::uint8_t {
+  bitmap,  // known
+  place,   // in the file
+};
+
+struct BlockWork {
+  BlockNeed need = BlockNeed::bitmap;
+  BlockLevel* level = nullptr;  // the leaf, or for a bitmap one of its parents
+  BlockIndex block;
+  // What the request writes to the block.
+  SectorIndex sector;
+  SectorCount part;
+};
 
 class BlockJobs {
  public:
@@ -55,40 +66,42 @@ class BlockJobs {
   void allow_writing(SlotAllocator slots, const FooterBytes& footer);
 
   // False: the block has by now what is needed. True: the request waits, with all its pieces, until
-  // `resume`. `part`: what the request writes to the block from `sector` on; a request that leads
-  // an allocation has written it when it resumes, and its sectors_planned has moved on. Scratch
-  // words 1 to 3 are used.
-  bool start(ImageRequest& request, BlockIndex block, BlockNeed need, SectorIndex sector,
-             SectorCount part) noexcept;
+  // `resume`. A request that leads an allocation in a dynamic image has written its part when it
+  // resumes, and its sectors_planned has moved on.
+  bool start(ImageRequest& request, const BlockWork& work) noexcept;
+
+  // From BitmapCommit: this is the block's bitmap in the file now. `in_table`: and the table refers
+  // to the block.
+  void bitmap_written(BlockIndex block, std::span<const std::byte> bits, bool in_table);
+  // The file may refer to a slot that is not in the map.
+  void table_write_failed();
 
   // Makes the file as small as it can be: off the data path, when no request is in flight.
   Expected<void> finish();
 
  private:
-  enum class Kind : std::uint8_t { allocate, load, fill };
+  enum class Kind : std::uint8_t { allocate, place, load };
   enum class Step : std::uint8_t { idle, busy, waits_for_extent, waits_for_table, writes_table };
   struct Job {
     BlockJobs* owner = nullptr;
     Step step = Step::idle;
     Kind kind = Kind::load;
-    BlockIndex block;
-    SectorIndex sector;  // the leader's part, within the block
-    SectorCount part;
+    BlockWork work;
+    bool outdated = false;  // the bitmap that it reads was written in the meantime
     ImageRequest* leader = nullptr;
     TaskList waiters;
     Slot slot;
     Extent extent;
     unsigned parts_in_flight = 0;
     IoStatus status = IoStatus::okay;
-    std::uint64_t filled_sectors = 0;
     AlignedBuffer buffer;  // a bitmap or a sector of the table
   };
   using JobStep = void (BlockJobs::*)(Job&);
   using JobDone = void (BlockJobs::*)(Job&, std::int64_t result);
 
   // block_jobs.cpp: who leads, who waits, who goes on.
-  bool has(BlockIndex block, BlockNeed need) const;
-  Job* find(BlockIndex block);
+  static bool has(const BlockWork& work);
+  Job* find(const BlockWork& work);
   Job* find_idle();
   void park(ImageRequest& request);
   void wake(TaskList& waiting);
@@ -111,21 +124,18 @@ class BlockJobs {
   void scrub(Job& job);
   void scrubbed(Job& job, std::int64_t result);
   void scrub_synced(Job& job, std::int64_t result);
+  void use_slot(Job& job);
   void write_slot(Job& job);
   void slot_part_written(Job& job, std::int64_t result);
   void want_table(Job& job);
   void write_table(Job& job);
   void table_written(Job& job, std::int64_t result);
   void settle_allocation(Job& job, IoStatus status);
-  std::uint64_t table_sector(const Job& job) const { return job.block.n / kEntriesPerSector; }
+  std::uint64_t table_sector(const Job& job) const { return job.work.block.n / kEntriesPerSector; }
 
   // block_bitmap.cpp
   void load_bitmap(Job& job);
   void bitmap_loaded(Job& job, std::int64_t result);
-  void fill_next(Job& job);
-  void filled(Job& job, std::int64_t result);
-  void fill_synced(Job& job, std::int64_t result);
-  void filled_bitmap_written(Job& job, std::int64_t result);
 
   // block_finish.cpp
   Expected<void> rewrite_table();
@@ -134,7 +144,6 @@ class BlockJobs {
   BlockJobsContext context_;
   Resume resume_;
   AlignedBuffer ones_;  // a full bitmap
-  AlignedBuffer zeroes_;
   AlignedBuffer footer_;
 
   std::mutex mutex_;
@@ -142,10 +151,8 @@ class BlockJobs {
   TaskList waiting_for_job_;
   std::optional<SlotAllocator> slots_;
   bool moving_footer_ = false;
-  bool allocated_ = false;  // since the image was opened
-  // A write of the table failed: the file may refer to slots that are not in the map, up to this
-  // end.
-  std::uint64_t doubtful_end_ = 0;
+  bool allocated_ = false;       // since the image was opened
+  bool table_doubtful_ = false;  // the file may refer to slots that are not in the map
   std::uint64_t blocks_unallocated_ = 0;
 };
 

@@ -8,20 +8,12 @@
 
 namespace xenblk::vhd {
 
-// What a request remembers while it waits for a block: words of its scratch. The first is the
-// image's.
-enum class Scratch : std::size_t { job = 1, written_sectors = 2, status = 3 };
-
-inline std::uint64_t& scratch(ImageRequest& request, Scratch word) {
-  return request.scratch[static_cast<std::size_t>(word)];
-}
-
 // Goes on with `step` on the leader's thread, soon.
 template <BlockJobs::JobStep step>
 void BlockJobs::post(Job& job) {
-  scratch(*job.leader, Scratch::job) = reinterpret_cast<std::uintptr_t>(&job);
+  scratch(*job.leader, Scratch::waits_for) = reinterpret_cast<std::uintptr_t>(&job);
   job.leader->task.run = [](Task& task) noexcept {
-    auto& led = *reinterpret_cast<Job*>(scratch(request_of(task), Scratch::job));
+    auto& led = *reinterpret_cast<Job*>(scratch(request_of(task), Scratch::waits_for));
     (led.owner->*step)(led);
   };
   job.leader->engine->post(job.leader->task);
@@ -36,7 +28,7 @@ void BlockJobs::submit(Job& job, IoKind kind, ByteRange range, std::byte* buffer
   piece.request = job.leader;
   piece.tag = reinterpret_cast<std::uintptr_t>(&job);
   piece.kind = kind;
-  piece.file = &context_.file;
+  piece.file = &job.work.level->file;
   piece.offset = range.start;
   piece.buffer = buffer;
   piece.bytes = range.bytes;

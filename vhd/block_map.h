@@ -20,6 +20,7 @@ struct BlockIndex {
 
 enum class BlockState : std::uint8_t {
   unknown,  // allocated; its bitmap was not read yet
+  fresh,    // has a place that the file's table does not tell yet: nothing in it counts
   partial,  // some sectors were never written: the bitmap must be asked
   full,     // all sectors are there: data needs no bitmap
 };
@@ -37,9 +38,10 @@ class BlockMap {
   std::uint64_t block_count() const { return block_count_; }
   std::uint64_t table_sectors() const { return entries_.size() / kEntriesPerSector; }
 
+  // In one order with GracePeriods: who enters after a block was withdrawn does not see its entry.
   std::uint32_t entry(BlockIndex block) const {
     assert(block.n < block_count_);
-    return entries_[block.n].load(std::memory_order_acquire);
+    return entries_[block.n].load(std::memory_order_seq_cst);
   }
   bool is_allocated(BlockIndex block) const { return entry(block) != kUnusedBlock; }
 
@@ -53,18 +55,32 @@ class BlockMap {
     states_[block.n].store(state, std::memory_order_release);
   }
 
-  // A new block appears whole: who sees the entry sees that it is full.
-  void publish(BlockIndex block, std::uint32_t entry) {
-    assert(!is_allocated(block));
-    states_[block.n].store(BlockState::full, kRelaxed);
+  // A new block appears in this state: who sees the entry sees the state.
+  void publish(BlockIndex block, std::uint32_t entry, BlockState state) {
+    assert(!is_allocated(block) && entry != kUnusedBlock);
+    states_[block.n].store(state, kRelaxed);
     entries_[block.n].store(entry, std::memory_order_release);
+  }
+
+  // Who has seen the entry before may still use it.
+  void withdraw(BlockIndex block) {
+    assert(is_allocated(block));
+    entries_[block.n].store(kUnusedBlock, std::memory_order_seq_cst);
+  }
+
+  // As the file should have it.
+  std::uint32_t entry_in_file(BlockIndex block) const {
+    const bool fresh = is_allocated(block) && state(block) == BlockState::fresh;
+    return fresh ? kUnusedBlock : entry(block);
   }
 
   // One sector of the table as the file should have it.
   void write_table_sector(std::uint64_t sector, std::span<std::byte, kSectorBytes> bytes) const {
     assert(sector < table_sectors());
     for (std::size_t i = 0; i < kEntriesPerSector; ++i) {
-      const auto entry = entries_[sector * kEntriesPerSector + i].load(kRelaxed);
+      const auto index = sector * kEntriesPerSector + i;
+      const auto entry =
+          index < block_count_ ? entry_in_file({index}) : entries_[index].load(kRelaxed);
       store_big_endian(bytes, i * sizeof(entry), entry);
     }
   }

@@ -11,57 +11,60 @@
 namespace xenblk::vhd {
 namespace {
 
-// No more than the blocks that are there can use.
-std::uint64_t bitmap_budget_bytes(const VhdLayout& layout, const VhdTuning& tuning) {
-  const auto blocks = std::span(layout.entries).first(layout.block_count);
-  const auto allocated =
-      blocks.size() - static_cast<std::size_t>(std::ranges::count(blocks, kUnusedBlock));
-  const auto lines = std::max<std::uint64_t>(4, allocated);
-  return std::min(lines * layout.shape.bitmap_bytes(),
-                  std::max(tuning.bitmap_budget_bytes, 16 * layout.shape.bitmap_bytes()));
+std::uint64_t bitmap_bytes_max(const BlockLevel& leaf, const Levels& parents) {
+  auto most = leaf.shape.bitmap_bytes();
+  for (const auto& parent : parents) {
+    if (auto* blocks = parent->blocks()) most = std::max(most, blocks->shape.bitmap_bytes());
+  }
+  return most;
 }
 
 }  // namespace
 
-DynamicImage::DynamicImage(std::unique_ptr<File> file, const VhdLayout& layout,
-                           const std::optional<WritableEnd>& end,
-                           std::uint32_t physical_sector_bytes, const VhdTuning& tuning)
-    : file_(std::move(file)),
-      info_{.format = "vhd dynamic",
-            .capacity = layout.capacity,
-            .physical_sector_bytes = physical_sector_bytes,
+DynamicImage::DynamicImage(Parts parts)
+    : file_(std::move(parts.file)),
+      info_{.format = parts.layout.is_differencing() ? "vhd differencing" : "vhd dynamic",
+            .capacity = parts.layout.capacity,
+            .physical_sector_bytes = parts.physical_sector_bytes,
             .access = file_->access()},
-      shape_(layout.shape),
-      map_(layout.entries, layout.block_count),
-      bitmaps_(shape_.bitmap_bytes(), bitmap_budget_bytes(layout, tuning)),
-      jobs_({*file_, map_, bitmaps_, shape_, layout.header.table_offset, layout.end_of_metadata},
+      leaf_(*file_, parts.layout, parts.tuning.bitmap_budget_bytes),
+      chain_(std::move(parts.parents), {{leaf_.shape.block_sectors()}, info_.capacity}),
+      jobs_({.leaf = leaf_,
+             .differencing = parts.layout.is_differencing(),
+             .table_offset = parts.layout.header.table_offset,
+             .end_of_metadata = parts.layout.end_of_metadata,
+             .bitmap_bytes_max = bitmap_bytes_max(leaf_, chain_.levels())},
             &DynamicImage::resume),
-      flushes_(*file_) {
+      flushes_(*file_),
+      commits_({leaf_, jobs_, flushes_, parts.layout.header.table_offset},
+               &DynamicImage::committed) {
+  const auto& end = parts.end;
   assert(end.has_value() == (info_.access == Access::read_write));
-  if (layout.batmap) mark_full_blocks(*layout.batmap, map_);
+  if (parts.layout.batmap) mark_full_blocks(*parts.layout.batmap, leaf_.map);
   if (!end) return;
-  batmap_ = layout.batmap;
-  jobs_.allow_writing({shape_, end->free, end->footer_offset, tuning.extent_bytes}, end->footer);
+  batmap_ = parts.layout.batmap;
+  jobs_.allow_writing({leaf_.shape, end->free, end->footer_offset, parts.tuning.extent_bytes},
+                      end->footer);
 }
 
 Expected<void> DynamicImage::finish() {
   auto finished = jobs_.finish();
   if (!finished || !batmap_) return finished;
-  return store_batmap(*file_, *batmap_, full_blocks(*batmap_, map_));
+  return store_batmap(*file_, *batmap_, full_blocks(*batmap_, leaf_.map));
 }
 
 DynamicImage& DynamicImage::of(ImageRequest& request) {
-  return *reinterpret_cast<DynamicImage*>(request.scratch[0]);
+  return scratch_object<DynamicImage>(request, Scratch::image);
 }
 
 void DynamicImage::submit(ImageRequest& request) noexcept {
   begin(request);
   const auto refused = refusal(request, info_);
   if (refused != IoStatus::okay) return answer_later(request, refused);
+  scratch(request, Scratch::image) = reinterpret_cast<std::uintptr_t>(this);
   switch (request.op) {
     case ImageOp::read:
     case ImageOp::write:
-      request.scratch[0] = reinterpret_cast<std::uintptr_t>(this);
       return advance(request, Caller::submit);
     case ImageOp::flush:
       // A write was answered after its bitmap and its table entry were written: a sync covers them.
@@ -84,32 +87,65 @@ void DynamicImage::advance(ImageRequest& request, Caller caller) noexcept {
   answer(request, request.status);
 }
 
-DynamicImage::Part DynamicImage::next_part(const ImageRequest& request) const {
-  const auto first = request.first.n + request.sectors_planned;
-  const auto block_sectors = shape_.block_sectors();
-  const auto sector = first % block_sectors;
-  const auto left = request.count.n - request.sectors_planned;
-  return {{first / block_sectors}, {sector}, {std::min(left, block_sectors - sector)}};
+BlockPart DynamicImage::part_of(const ImageRequest& request) const {
+  return next_part(request, {leaf_.shape.block_sectors()});
+}
+
+DynamicImage::Transfer DynamicImage::transfer_to(const BlockRun& run, const BlockPart& part) const {
+  return {file_.get(),
+          leaf_.shape.data_offset(run.entry) + part.sector.n * kSectorBytes,
+          {std::min(run.count.n, part.count.n)}};
 }
 
 DynamicImage::Planned DynamicImage::plan_next(ImageRequest& request) noexcept {
-  const auto part = next_part(request);
-  const bool reads = request.op == ImageOp::read;
-  if (!map_.is_allocated(part.block)) {
-    if (!reads) return want_block(request, part, BlockNeed::writable);
-    read_zeroes(request, part.count);
-    return Planned::more;
-  }
-  if (map_.state(part.block) == BlockState::full) return submit_piece(request, part);
-  return reads ? plan_partial(request, part) : want_block(request, part, BlockNeed::writable);
+  const auto part = part_of(request);
+  return request.op == ImageOp::read ? plan_read(request, part) : plan_write(request, part);
 }
 
-DynamicImage::Planned DynamicImage::plan_partial(ImageRequest& request, const Part& part) noexcept {
-  const auto run = bitmaps_.run(part.block, part.sector.n, part.count.n);
-  if (!run) return want_block(request, part, BlockNeed::bitmap);
-  if (run->present) return submit_piece(request, {part.block, part.sector, {run->sectors}});
-  read_zeroes(request, {run->sectors});
-  return Planned::more;
+DynamicImage::Planned DynamicImage::plan_read(ImageRequest& request,
+                                              const BlockPart& part) noexcept {
+  const auto run = leaf_.look(part.block, part.sector, part.count);
+  switch (run.presence) {
+    case Presence::present:
+      return submit_piece(request, transfer_to(run, part));
+    case Presence::absent:
+      return plan_read_below(request, run.count);
+    case Presence::unknown:
+      break;
+  }
+  return want(request, {.level = &leaf_, .block = part.block});
+}
+
+DynamicImage::Planned DynamicImage::plan_read_below(ImageRequest& request,
+                                                    SectorCount count) noexcept {
+  const auto source = chain_.find({request.first.n + request.sectors_planned}, count);
+  switch (source.kind) {
+    case Source::Kind::zeroes:
+      read_zeroes(request, source.count);
+      return Planned::more;
+    case Source::Kind::file:
+      return submit_piece(request, {source.file, source.offset, source.count});
+    case Source::Kind::unknown:
+      break;
+  }
+  return want(request, {.level = source.level, .block = source.block});
+}
+
+DynamicImage::Planned DynamicImage::plan_write(ImageRequest& request,
+                                               const BlockPart& part) noexcept {
+  const auto run = leaf_.look(part.block, part.sector, part.count);
+  if (run.entry == kUnusedBlock) {
+    return want(request, {BlockNeed::place, &leaf_, part.block, part.sector, part.count});
+  }
+  if (run.presence == Presence::unknown) {
+    return want(request, {.level = &leaf_, .block = part.block});
+  }
+  auto transfer = transfer_to(run, part);
+  if (run.presence == Presence::present && run.count == part.count) {
+    return submit_piece(request, transfer);
+  }
+  transfer.count = part.count;
+  return start_commit(request, transfer);
 }
 
 void DynamicImage::read_zeroes(ImageRequest& request, SectorCount count) noexcept {
@@ -117,28 +153,26 @@ void DynamicImage::read_zeroes(ImageRequest& request, SectorCount count) noexcep
   request.sectors_planned += count.n;
 }
 
-DynamicImage::Planned DynamicImage::submit_piece(ImageRequest& request, const Part& part) noexcept {
+void DynamicImage::prepare(IoOp& op, const ImageRequest& request,
+                           const Transfer& transfer) noexcept {
+  op.kind = request.op == ImageOp::read ? IoKind::read : IoKind::write;
+  op.file = transfer.file;
+  op.offset = transfer.offset;
+  op.buffer = request.data + request.sectors_planned * kSectorBytes;
+  op.bytes = transfer.count.n * kSectorBytes;
+}
+
+DynamicImage::Planned DynamicImage::submit_piece(ImageRequest& request,
+                                                 const Transfer& transfer) noexcept {
   const auto piece = std::ranges::find(request.pieces, nullptr, &ImageRequest::Piece::request);
   if (piece == request.pieces.end()) return Planned::wait;
   piece->request = &request;
-  piece->kind = request.op == ImageOp::read ? IoKind::read : IoKind::write;
-  piece->file = file_.get();
-  piece->offset = shape_.data_offset(map_.entry(part.block)) + part.sector.n * kSectorBytes;
-  piece->buffer = request.data + request.sectors_planned * kSectorBytes;
-  piece->bytes = part.count.n * kSectorBytes;
+  prepare(*piece, request, transfer);
   piece->done = &piece_done;
-  request.sectors_planned += part.count.n;
+  request.sectors_planned += transfer.count.n;
   ++request.in_flight;
   request.engine->submit(*piece);
   return Planned::more;
-}
-
-// A job may need the request's pieces, so it starts when all are back.
-DynamicImage::Planned DynamicImage::want_block(ImageRequest& request, const Part& part,
-                                               BlockNeed need) noexcept {
-  if (request.in_flight > 0) return Planned::wait;
-  const bool waits = jobs_.start(request, part.block, need, part.sector, part.count);
-  return waits ? Planned::wait : Planned::more;
 }
 
 void DynamicImage::piece_done(IoOp& op) noexcept {
@@ -150,6 +184,38 @@ void DynamicImage::piece_done(IoOp& op) noexcept {
   assert(request.in_flight > 0);
   --request.in_flight;
   of(request).advance(request, Caller::engine);
+}
+
+// The sectors count once they are committed; only then the request plans its next ones.
+DynamicImage::Planned DynamicImage::start_commit(ImageRequest& request,
+                                                 const Transfer& transfer) noexcept {
+  if (request.in_flight > 0) return Planned::wait;
+  auto& piece = request.pieces[0];
+  piece.request = &request;
+  prepare(piece, request, transfer);
+  piece.done = &commit_piece_done;
+  request.engine->submit(piece);
+  return Planned::wait;
+}
+
+void DynamicImage::commit_piece_done(IoOp& op) noexcept {
+  auto& piece = static_cast<ImageRequest::Piece&>(op);
+  auto& request = *std::exchange(piece.request, nullptr);
+  if (op.result < 0) return committed(request, status_from_result(op.result));
+  of(request).commits_.join(request);
+}
+
+void DynamicImage::committed(ImageRequest& request, IoStatus status) noexcept {
+  auto& image = of(request);
+  if (status == IoStatus::okay) request.sectors_planned += image.part_of(request).count.n;
+  request.status = status;
+  image.advance(request, Caller::engine);
+}
+
+// A job may need the request's pieces, so it starts when all are back.
+DynamicImage::Planned DynamicImage::want(ImageRequest& request, const BlockWork& work) noexcept {
+  if (request.in_flight > 0) return Planned::wait;
+  return jobs_.start(request, work) ? Planned::wait : Planned::more;
 }
 
 void DynamicImage::resume(ImageRequest& request, IoStatus status) noexcept {

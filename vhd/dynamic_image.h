@@ -1,13 +1,17 @@
-// A dynamic VHD: blocks are in the file once they were written. Owns the file. Threads and
-// guarantees as image.h says; a request whose blocks are allocated and full takes no lock and reads
-// no metadata.
+// A dynamic or differencing VHD: blocks are in the file once they were written; what is not, lies
+// in the parents, or is zeroes. Owns the file and shares the parents. Threads and guarantees as
+// image.h says; a request whose blocks are allocated and full, here or all in one parent, takes no
+// lock and reads no metadata.
 #pragma once
 
 #include <memory>
+#include <optional>
 
-#include "vhd/bitmap_cache.h"
+#include "vhd/bitmap_commit.h"
 #include "vhd/block_jobs.h"
-#include "vhd/block_map.h"
+#include "vhd/block_level.h"
+#include "vhd/block_part.h"
+#include "vhd/chain/chain.h"
 #include "vhd/flush_group.h"
 #include "vhd/slot_allocator.h"
 #include "vhd/vhd_layout.h"
@@ -19,8 +23,7 @@ namespace xenblk::vhd {
 struct VhdTuning {
   // The file grows by this much, and its footer moves once for it.
   std::uint64_t extent_bytes = 64U << 20;
-  // Bitmaps of 16 GiB of partial blocks, in blocks of 2 MiB. Only images of other programs have
-  // any.
+  // Bitmaps of 16 GiB of partial blocks, in blocks of 2 MiB.
   std::uint64_t bitmap_budget_bytes = 4U << 20;
 };
 
@@ -33,46 +36,60 @@ struct WritableEnd {
 
 class DynamicImage final : public Image {
  public:
-  // `end` when the file is open for writing.
-  DynamicImage(std::unique_ptr<File> file, const VhdLayout& layout,
-               const std::optional<WritableEnd>& end, std::uint32_t physical_sector_bytes,
-               const VhdTuning& tuning);
+  struct Parts {
+    std::unique_ptr<File> file;
+    VhdLayout layout;
+    std::optional<WritableEnd> end;  // when the file is open for writing
+    Levels parents;
+    std::uint32_t physical_sector_bytes = kSectorBytes;
+    VhdTuning tuning;
+  };
+  explicit DynamicImage(Parts parts);
   const ImageInfo& info() const override { return info_; }
   void submit(ImageRequest& request) noexcept override;
   Expected<ImageExtent> extent_at(SectorIndex first) override;
   Expected<void> finish() override;
 
  private:
-  // The next sectors of a request that lie in one block.
-  struct Part {
-    BlockIndex block;
-    SectorIndex sector;  // within the block
-    SectorCount count;
-  };
   enum class Planned : std::uint8_t { more, wait };
   enum class Caller : std::uint8_t { submit, engine };
+  // One operation on a file for the request's next sectors.
+  struct Transfer {
+    File* file = nullptr;
+    std::uint64_t offset = 0;
+    SectorCount count;
+  };
 
   void advance(ImageRequest& request, Caller caller) noexcept;
+  BlockPart part_of(const ImageRequest& request) const;
+  Transfer transfer_to(const BlockRun& run, const BlockPart& part) const;
+
   Planned plan_next(ImageRequest& request) noexcept;
-  Planned plan_partial(ImageRequest& request, const Part& part) noexcept;
-  Planned submit_piece(ImageRequest& request, const Part& part) noexcept;
-  Planned want_block(ImageRequest& request, const Part& part, BlockNeed need) noexcept;
+  Planned plan_read(ImageRequest& request, const BlockPart& part) noexcept;
+  Planned plan_read_below(ImageRequest& request, SectorCount count) noexcept;
+  Planned plan_write(ImageRequest& request, const BlockPart& part) noexcept;
+  Planned start_commit(ImageRequest& request, const Transfer& transfer) noexcept;
+  Planned submit_piece(ImageRequest& request, const Transfer& transfer) noexcept;
+  Planned want(ImageRequest& request, const BlockWork& work) noexcept;
   static void read_zeroes(ImageRequest& request, SectorCount count) noexcept;
-  Part next_part(const ImageRequest& request) const;
+
+  static void prepare(IoOp& op, const ImageRequest& request, const Transfer& transfer) noexcept;
   static void piece_done(IoOp& op) noexcept;
+  static void commit_piece_done(IoOp& op) noexcept;
+  static void committed(ImageRequest& request, IoStatus status) noexcept;
   static void resume(ImageRequest& request, IoStatus status) noexcept;
   static DynamicImage& of(ImageRequest& request);
   std::uint64_t unallocated_blocks_from(BlockIndex block) const;
-  Expected<BitmapRun> read_bitmap_run(const Part& part) const;
+  Expected<ImageExtent> extent_below(SectorIndex first, SectorCount count);
 
   std::unique_ptr<File> file_;
   const ImageInfo info_;
-  const BlockShape shape_;
-  BlockMap map_;
-  BitmapCache bitmaps_;
+  BlockLevel leaf_;
+  Chain chain_;
   BlockJobs jobs_;
   FlushGroup flushes_;
   std::optional<Batmap> batmap_;  // of an image that is open for writing
+  BitmapCommit commits_;
 };
 
 }  // namespace xenblk::vhd

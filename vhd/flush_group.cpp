@@ -1,8 +1,7 @@
 #include "vhd/flush_group.h"
 
 #include <cassert>
-
-#include "vhd/request.h"
+#include <utility>
 
 namespace xenblk::vhd {
 
@@ -11,13 +10,17 @@ FlushGroup::~FlushGroup() {
   assert(waiting_.empty());
 }
 
-FlushGroup& FlushGroup::of(ImageRequest& request) {
-  return *reinterpret_cast<FlushGroup*>(request.scratch[0]);
-}
-
 void FlushGroup::submit(ImageRequest& request) noexcept {
   assert(request.op == ImageOp::flush);
-  request.scratch[0] = reinterpret_cast<std::uintptr_t>(this);
+  sync(request, &answer);
+}
+
+void FlushGroup::sync(ImageRequest& request, Then then) noexcept {
+  auto& piece = request.pieces[0];
+  assert(piece.request == nullptr);
+  piece.request = &request;
+  piece.tag = reinterpret_cast<std::uintptr_t>(this);
+  scratch(request, Scratch::then) = reinterpret_cast<std::uintptr_t>(then);
   {
     const std::lock_guard lock(mutex_);
     if (syncing_) {
@@ -29,6 +32,14 @@ void FlushGroup::submit(ImageRequest& request) noexcept {
   start(request);
 }
 
+FlushGroup& FlushGroup::of(ImageRequest& request) {
+  return *reinterpret_cast<FlushGroup*>(request.pieces[0].tag);
+}
+
+Then FlushGroup::then_of(ImageRequest& request) {
+  return reinterpret_cast<Then>(scratch(request, Scratch::then));
+}
+
 // On the leader's thread. Whoever waits by now joins: all their writes completed before this sync.
 void FlushGroup::start(ImageRequest& leader) noexcept {
   {
@@ -37,14 +48,12 @@ void FlushGroup::start(ImageRequest& leader) noexcept {
     sharing_.splice(sharing_.end(), waiting_);
   }
   auto& piece = leader.pieces[0];
-  piece.request = &leader;
   piece.kind = IoKind::sync_data;
   piece.file = &file_;
   piece.done = [](IoOp& op) noexcept {
     auto& request = *static_cast<ImageRequest::Piece&>(op).request;
     of(request).finished(request);
   };
-  leader.in_flight = 1;
   leader.engine->submit(piece);
 }
 
@@ -69,10 +78,11 @@ void FlushGroup::finished(ImageRequest& leader) noexcept {
   while (!shared.empty()) {
     auto& request = request_of(shared.front());
     shared.pop_front();
-    answer_later(request, status);
+    request.pieces[0].request = nullptr;
+    post_then(request, then_of(request), status);
   }
-  leader.in_flight = 0;
-  answer(leader, status);
+  leader.pieces[0].request = nullptr;
+  then_of(leader)(leader, status);
 }
 
 }  // namespace xenblk::vhd

@@ -3,71 +3,55 @@
 #include <optional>
 #include <utility>
 
-#include <fmt/format.h>
-
-#include "vhd/dynamic_image.h"
 #include "vhd/flat_image.h"
 #include "vhd/prepare_for_writing.h"
-#include "vhd/vhd_layout.h"
+#include "vhd/read_vhd.h"
 
 namespace xenblk::vhd {
 namespace {
 
-// blktap's first version has the bits of a bitmap in another order.
-constexpr std::uint32_t kOldTapVersion = 0x00000001;
-
-Expected<std::unique_ptr<Image>> open_fixed(std::unique_ptr<File> file, const Footers& footers,
-                                            std::uint32_t physical_sector_bytes) {
-  const auto bytes = guest_bytes(*footers.at_end);
-  if (bytes < kSectorBytes) return fail(Errc::bad_image, "footer: the disk's size is 0");
-  if (bytes > footers.end_offset) {
-    return fail(Errc::bad_image,
-                fmt::format("footer at {:#x}: a size of {} is more than the file has before it",
-                            footers.end_offset, bytes));
-  }
+std::unique_ptr<Image> make_fixed(std::unique_ptr<File> file, SectorCount capacity,
+                                  std::uint32_t physical_sector_bytes) {
   ImageInfo info{.format = "vhd fixed",
-                 .capacity = {bytes / kSectorBytes},
+                 .capacity = capacity,
                  .physical_sector_bytes = physical_sector_bytes,
                  .access = file->access(),
                  .discard = file->access() == Access::read_write};
   return std::make_unique<FlatImage>(std::move(file), std::move(info));
 }
 
-Expected<std::unique_ptr<Image>> open_dynamic(std::unique_ptr<File> file, Footers footers,
-                                              std::uint32_t physical_sector_bytes,
-                                              const VhdTuning& tuning) {
-  if (footers.chosen.creator_name() == std::string_view("tap\0", 4) &&
-      footers.chosen.creator_version == kOldTapVersion) {
-    return fail(Errc::unsupported_image, "footer: made by blktap 0.1, whose bitmaps are different");
-  }
-  auto layout = read_vhd_layout(*file, std::move(footers));
-  if (!layout) return std::unexpected(layout.error());
-  std::optional<WritableEnd> end;
-  if (file->access() == Access::read_write) {
-    auto prepared = prepare_for_writing(*file, *layout);
-    if (!prepared) return std::unexpected(prepared.error());
-    end = *prepared;
-  }
-  return std::make_unique<DynamicImage>(std::move(file), *layout, end, physical_sector_bytes,
-                                        tuning);
+Expected<Levels> parents_of(const VhdLayout& layout, const OpenParents& open_parents) {
+  if (!layout.is_differencing()) return Levels{};
+  if (open_parents) return open_parents(parent_reference(layout));
+  return fail(Errc::unsupported_image, "a differencing image needs its parents");
 }
 
 }  // namespace
 
+// The parents first: nothing is written to an image that cannot be opened.
 Expected<std::unique_ptr<Image>> open_vhd_image(std::unique_ptr<File> file,
                                                 std::uint32_t physical_sector_bytes,
-                                                const VhdTuning& tuning) {
-  auto footers = read_footers(*file);
-  if (!footers) return std::unexpected(footers.error());
-  switch (footers->chosen.type) {
-    case DiskType::fixed:
-      return open_fixed(std::move(file), *footers, physical_sector_bytes);
-    case DiskType::dynamic:
-      return open_dynamic(std::move(file), std::move(*footers), physical_sector_bytes, tuning);
-    case DiskType::differencing:
-      break;
+                                                const VhdTuning& tuning,
+                                                const OpenParents& open_parents) {
+  auto vhd = read_vhd(*file);
+  if (!vhd) return std::unexpected(vhd.error());
+  if (!vhd->layout) return make_fixed(std::move(file), vhd->capacity, physical_sector_bytes);
+  auto parents = parents_of(*vhd->layout, open_parents);
+  if (!parents) return std::unexpected(parents.error());
+  std::optional<WritableEnd> end;
+  if (file->access() == Access::read_write) {
+    auto prepared = prepare_for_writing(*file, *vhd->layout);
+    if (!prepared) return std::unexpected(prepared.error());
+    end = *prepared;
   }
-  return fail(Errc::unsupported_image, "a differencing image (disk type 4) is not served");
+  return std::make_unique<DynamicImage>(DynamicImage::Parts{
+      .file = std::move(file),
+      .layout = std::move(*vhd->layout),
+      .end = end,
+      .parents = std::move(*parents),
+      .physical_sector_bytes = physical_sector_bytes,
+      .tuning = tuning,
+  });
 }
 
 }  // namespace xenblk::vhd

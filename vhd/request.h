@@ -17,6 +17,25 @@ inline IoStatus status_from_result(std::int64_t result) {
   return result == -ENOSPC || result == -EDQUOT ? IoStatus::no_space : IoStatus::io_error;
 }
 
+// What a request remembers while it waits: words of its scratch.
+enum class Scratch : std::size_t {
+  image,            // the image that plans it
+  waits_for,        // the job or group that brings it back
+  written_sectors,  // by a job
+  status,           // of what it waited for
+  then,             // what a FlushGroup calls
+  ticket,           // of the image's GracePeriods
+};
+
+inline std::uint64_t& scratch(ImageRequest& request, Scratch word) {
+  return request.scratch[static_cast<std::size_t>(word)];
+}
+
+template <class T>
+T& scratch_object(ImageRequest& request, Scratch word) {
+  return *reinterpret_cast<T*>(scratch(request, word));
+}
+
 inline ImageRequest& request_of(Task& task) {
   return *boost::intrusive::get_parent_from_member(&task, &ImageRequest::task);
 }
@@ -31,7 +50,7 @@ inline void begin(ImageRequest& request) {
 }
 
 // Nothing of the request may be touched after this: the caller may reuse it in `done`.
-inline void answer(ImageRequest& request, IoStatus status) {
+inline void answer(ImageRequest& request, IoStatus status) noexcept {
   assert(request.in_flight == 0);
   request.status = status;
   request.done(request);
@@ -43,6 +62,20 @@ inline void answer_later(ImageRequest& request, IoStatus status) {
   request.task.run = [](Task& task) noexcept {
     auto& finished = request_of(task);
     answer(finished, finished.status);
+  };
+  request.engine->post(request.task);
+}
+
+// How a request goes on after it waited: on its own thread, never inside submit().
+using Then = void (*)(ImageRequest& request, IoStatus status) noexcept;
+
+inline void post_then(ImageRequest& request, Then then, IoStatus status) {
+  scratch(request, Scratch::then) = reinterpret_cast<std::uintptr_t>(then);
+  scratch(request, Scratch::status) = static_cast<std::uint64_t>(status);
+  request.task.run = [](Task& task) noexcept {
+    auto& woken = request_of(task);
+    const auto next = reinterpret_cast<Then>(scratch(woken, Scratch::then));
+    next(woken, static_cast<IoStatus>(scratch(woken, Scratch::status)));
   };
   request.engine->post(request.task);
 }

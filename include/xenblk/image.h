@@ -46,7 +46,7 @@ struct ImageRequest : boost::intrusive::list_base_hook<> {
   std::array<Piece, kOps> pieces;
   std::uint64_t sectors_planned = 0;  // from `first`: pieces up to here have been submitted
   std::uint32_t in_flight = 0;        // pieces submitted and not yet done
-  std::uint64_t scratch[4] = {};      // the image's own
+  std::uint64_t scratch[6] = {};      // the image's own
   Task task;                          // to come back to the engine's thread from another one
 };
 using ImageRequestList =

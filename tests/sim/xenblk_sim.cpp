@@ -12,7 +12,7 @@
 
 #include "tests/vhd/power_cut/power_cut.h"
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -80,8 +80,8 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut
 
 int main(int argc, char** argv) {
-  return xenblk::test::run(argc, argv);
+  return xenblk::power_cut::run(argc, argv);
 }

@@ -80,10 +80,11 @@ LAYERS = (
           "backend/daemon/demo cli", "xenblk_daemon"),
     layer("backend/daemon/demo", CONTROL + " backend/platform/loopback", "xenblk_demo"),
     # Of ringio only the io_uring engine: copying an image keeps many requests in flight.
-    layer("tools", "include intrusive ringio vhd os fmt cli json"),
+    layer("tools", "include intrusive ringio vhd os fmt cli json", "xenblk_img"),
     layer("bench", "include intrusive ringio vhd backend/platform/loopback os fmt cli json benchmark",
           "xenblk_load"),
     Layer("tests", EVERYTHING),
+    Layer("tests/fuzz", EVERYTHING, "xenblk_fuzz"),
     Layer("tests/vhd/power_cut", EVERYTHING, "xenblk_power_cut"),
 )
 

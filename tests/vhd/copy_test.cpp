@@ -104,6 +104,30 @@ TEST_F(CopyTest, OfAnEmptyDiskIsOneFlush) {
   EXPECT_EQ(progress_.done.n, kSectors);
 }
 
+TEST_F(CopyTest, PassesOverZeroesAtOnceHoweverManyThereAre) {
+  class Endless final : public Image {
+   public:
+    const ImageInfo& info() const override { return info_; }
+    void submit(ImageRequest&) noexcept override { ADD_FAILURE() << "nothing is to be read"; }
+    Expected<ImageExtent> extent_at(SectorIndex first) override {
+      return ImageExtent{ImageExtent::Kind::zero, {info_.capacity.n - first.n}};
+    }
+    Expected<void> finish() override { return {}; }
+
+   private:
+    ImageInfo info_{.format = "endless", .capacity = {std::uint64_t{1} << 53}};
+  };
+  source_.image = std::make_unique<Endless>();
+  target_.make_raw(8);
+  target_.image = std::make_unique<FlatImage>(
+      std::make_unique<test::SimFile>(target_.disk, Access::read_write),
+      ImageInfo{
+          .format = "raw", .capacity = {std::uint64_t{1} << 53}, .access = Access::read_write});
+  options_.target_content = TargetContent::zeroes;
+  ASSERT_TRUE(copy());
+  EXPECT_EQ(progress_.done.n, std::uint64_t{1} << 53);
+}
+
 TEST_F(CopyTest, MakesZeroesWhereTheTargetHasOtherThings) {
   make_source();
   target_.make_raw(kSectors);

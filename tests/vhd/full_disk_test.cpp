@@ -9,13 +9,13 @@ namespace {
 
 TEST(FullDisk, StaysReadableAndTakesWritesAgainOnceThereIsRoom) {
   std::mt19937_64 random(std::random_device{}());
-  const test::Scenario scenario{.sectors = 5000, .block_bytes = 16384, .tuning = {}};
-  test::SectorModel model(scenario.sectors);
+  const power_cut::Scenario scenario{.sectors = 5000, .block_bytes = 16384, .tuning = {}};
+  power_cut::SectorModel model(scenario.sectors);
   const auto seed = random();
   SCOPED_TRACE("seed " + std::to_string(seed));
-  test::SimStorage storage(seed, test::make_scenario(scenario, random, model));
-  auto image = std::move(test::open_scenario(scenario, storage).value());
-  test::SimEngine engine(storage);
+  power_cut::SimStorage storage(seed, power_cut::make_scenario(scenario, random, model));
+  auto image = std::move(power_cut::open_scenario(scenario, storage).value());
+  power_cut::SimEngine engine(storage);
   test::BlockingDisk guest(*image, engine);
   ASSERT_EQ(guest.write(0, test::bytes_of(8, 1)), IoStatus::okay);
   storage.room_pages = storage.contents()[0].data_pages();

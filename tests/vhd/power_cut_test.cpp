@@ -9,7 +9,7 @@
 #include <iostream>
 #include <random>
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 namespace {
 
 // Sanitizers make a run about twenty times slower.
@@ -90,4 +90,4 @@ TEST_P(Sabotaged, IsNoticed) {
 }
 
 }  // namespace
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut

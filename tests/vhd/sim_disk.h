@@ -5,6 +5,8 @@
 
 namespace xenblk::test {
 
-using SimDisk = SimStorage;
+using SimDisk = power_cut::SimStorage;
+using power_cut::SimEngine;
+using power_cut::SimFile;
 
 }  // namespace xenblk::test

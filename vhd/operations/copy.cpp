@@ -73,14 +73,15 @@ bool Copy::next_chunk(Slot& slot) {
       return false;
     }
     const bool zero = extent->kind == ImageExtent::Kind::zero;
+    if (zero && options_.target_content == TargetContent::zeroes) {
+      next_sector_ += extent->count.n;
+      progress_.done.n += extent->count.n;
+      continue;
+    }
     // Chunks end at multiples of their size: those of a new block lie in one block.
     const auto limit = zero ? kZeroSectorsMax : options_.chunk.n - first.n % options_.chunk.n;
     const SectorCount count{std::min(extent->count.n, limit)};
     next_sector_ += count.n;
-    if (zero && options_.target_content == TargetContent::zeroes) {
-      progress_.done.n += count.n;
-      continue;
-    }
     slot.chunk_first = first;
     slot.chunk_count = count;
     slot.handled = {};

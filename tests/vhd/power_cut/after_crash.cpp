@@ -3,7 +3,7 @@
 #include "tests/vhd/direct_engine.h"
 #include "vhd/read_footers.h"
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 namespace {
 
 // Values that no guest has written.
@@ -81,7 +81,7 @@ Expected<std::unique_ptr<Image>> AfterCrash::open(SimContents& contents, Access 
 }
 
 IoStatus AfterCrash::run(Image& image, ImageOp op, std::uint64_t first, std::span<std::byte> data) {
-  DirectEngine engine;
+  test::DirectEngine engine;
   struct Request : ImageRequest {
     bool answered = false;
   } request;
@@ -97,4 +97,4 @@ IoStatus AfterCrash::run(Image& image, ImageOp op, std::uint64_t first, std::spa
   return request.answered ? request.status : IoStatus::io_error;
 }
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut

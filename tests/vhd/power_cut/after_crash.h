@@ -8,7 +8,7 @@
 #include "tests/vhd/power_cut/scenario.h"
 #include "vhd/aligned_buffer.h"
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 
 class AfterCrash {
  public:
@@ -43,4 +43,4 @@ class AfterCrash {
   bool had_footer_at_end_ = false;
 };
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut

@@ -4,7 +4,7 @@
 #include "tests/vhd/power_cut/sim_content.h"
 #include "xenblk/io.h"
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 
 // Borrows the content.
 class ContentFile final : public File {
@@ -52,4 +52,4 @@ class ContentFile final : public File {
   Access access_;
 };
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut

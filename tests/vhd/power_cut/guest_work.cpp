@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 
 GuestWork::GuestWork(SimStorage& storage, SectorModel& model, Image& image)
     : storage_(storage),
@@ -99,4 +99,4 @@ void GuestWork::done(Request& request) {
   }
 }
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut

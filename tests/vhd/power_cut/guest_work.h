@@ -11,7 +11,7 @@
 #include "vhd/aligned_buffer.h"
 #include "xenblk/image.h"
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 
 class GuestWork {
  public:
@@ -55,4 +55,4 @@ class GuestWork {
   std::string wrong_;
 };
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut

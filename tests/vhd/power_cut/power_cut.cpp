@@ -8,7 +8,7 @@
 #include "tests/vhd/power_cut/scenario.h"
 #include "vhd/create.h"
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 namespace {
 
 // One life of the files: from opening the image to the crash.
@@ -150,4 +150,4 @@ PowerCutResult run_power_cuts(const PowerCutPlan& plan) {
   return result;
 }
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut

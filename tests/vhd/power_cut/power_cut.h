@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 
 // A storage with a bug in it, or an image whose syncs got lost: what the tests of the test run on.
 enum class Sabotage : std::uint8_t {
@@ -37,4 +37,4 @@ struct PowerCutResult {
 
 PowerCutResult run_power_cuts(const PowerCutPlan& plan);
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut

@@ -3,7 +3,7 @@
 #include "tests/vhd/power_cut/content_file.h"
 #include "vhd/create.h"
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 
 Scenario choose_scenario(std::mt19937_64& random) {
   Scenario scenario;
@@ -47,4 +47,4 @@ Expected<std::unique_ptr<Image>> open_scenario(const Scenario& scenario, SimStor
       Access::read_write);
 }
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut

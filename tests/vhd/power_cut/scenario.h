@@ -10,7 +10,7 @@
 #include "tests/vhd/power_cut/sim_storage.h"
 #include "vhd/open_vhd.h"
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 
 struct Scenario {
   std::uint64_t sectors = 0;
@@ -29,4 +29,4 @@ Expected<std::unique_ptr<Image>> open_scenario(const Scenario& scenario, const O
                                                Access access);
 Expected<std::unique_ptr<Image>> open_scenario(const Scenario& scenario, SimStorage& storage);
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut

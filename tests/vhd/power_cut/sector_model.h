@@ -12,7 +12,7 @@
 
 #include "xenblk/units.h"
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 
 enum class Crash : std::uint8_t { none, kill, power_cut };
 
@@ -135,4 +135,4 @@ class SectorModel {
   SectorValue last_value_ = 0;
 };
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut

@@ -13,7 +13,7 @@
 
 #include "xenblk/units.h"
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 
 class SimContent {
  public:
@@ -153,4 +153,4 @@ class SimContent {
   std::vector<std::byte> saved_bytes_;
 };
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut

@@ -13,7 +13,7 @@
 #include "tests/vhd/test_engine.h"
 #include "xenblk/io.h"
 
-namespace xenblk::test {
+namespace xenblk::power_cut {
 
 using SimContents = std::vector<SimContent>;  // of all files, by their number
 
@@ -119,7 +119,7 @@ class SimFile final : public File {
 };
 
 // Completes one operation at a time, any of its own. Every file is a SimFile of the storage.
-class SimEngine final : public TestEngine {
+class SimEngine final : public test::TestEngine {
  public:
   explicit SimEngine(SimStorage& storage) : storage_(storage) {}
   ~SimEngine() override { assert(queue_.empty()); }
@@ -134,10 +134,11 @@ class SimEngine final : public TestEngine {
     std::uint64_t changes_before = 0;  // a sync covers these
   };
   std::int64_t perform(const Queued& queued);
+  static std::int64_t read(const IoOp& op);
   std::int64_t fail(const IoOp& op, int error);
 
   SimStorage& storage_;
   std::vector<Queued> queue_;
 };
 
-}  // namespace xenblk::test
+}  // namespace xenblk::power_cut
