@@ -10,7 +10,7 @@
 #include <random>
 
 #include "tests/ringio/core_world.h"
-#include "tests/vhd/sim_disk.h"
+#include "tests/vhd/power_cut/sim_storage.h"
 #include "vhd/flat_image.h"
 
 namespace xenblk::ringio::test {
@@ -18,12 +18,12 @@ namespace {
 
 using blkif::Op;
 using blkif::Status;
-using xenblk::test::Remains;
-using xenblk::test::SimContent;
-using xenblk::test::SimContents;
-using xenblk::test::SimDisk;
-using xenblk::test::SimEngine;
-using xenblk::test::SimFile;
+using power_cut::Remains;
+using power_cut::SimContent;
+using power_cut::SimContents;
+using SimDisk = power_cut::SimStorage;
+using power_cut::SimEngine;
+using power_cut::SimFile;
 
 constexpr std::uint64_t kSectorsEach = 12;
 constexpr std::size_t kRings = 3;
