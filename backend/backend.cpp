@@ -35,6 +35,14 @@ std::string_view below_kind(std::string_view path, const std::string& kind) {
   return path;
 }
 
+// Nothing is offered that the workers have no memory for.
+BackendOptions with_what_fits(BackendOptions options) {
+  if (options.worker.arena_bytes < ringio::kIndirectArenaBytes) {
+    options.offer.max_indirect_segments = 0;
+  }
+  return options;
+}
+
 }  // namespace
 
 Expected<std::unique_ptr<Backend>> Backend::start(Xen& xen, EventLoop& loop, BackendOptions options,
@@ -50,7 +58,7 @@ Expected<std::unique_ptr<Backend>> Backend::start(Xen& xen, EventLoop& loop, Bac
 }
 
 Backend::Backend(EventLoop& loop, BackendOptions options, spdlog::logger& log)
-    : loop_(loop), options_(std::move(options)), log_(log), opener_(loop) {}
+    : loop_(loop), options_(with_what_fits(std::move(options))), log_(log), opener_(loop) {}
 
 Expected<void> Backend::start_workers(Xen& xen) {
   for (std::uint32_t index = 0; index < options_.workers; ++index) {

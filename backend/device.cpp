@@ -188,6 +188,8 @@ void Device::connect_rings() {
   const RingPlan plan{.peer = key_.domain,
                       .image = image_,
                       .access = request_.access,
+                      .offer_discard = offers_discard(),
+                      .indirect_segments_max = services_.offer.max_indirect_segments,
                       .notice = [this](const ringio::QueueNotice& notice) {
                         services_.loop.post([this, notice] { report_trouble(notice); });
                       }};
@@ -220,8 +222,13 @@ Device::Result Device::publish_connected(const Seen& seen) {
                                          .physical_sector_bytes = info.physical_sector_bytes,
                                          .access = request_.access,
                                          .cdrom = request_.cdrom,
-                                         .removable = request_.removable};
+                                         .removable = request_.removable,
+                                         .discard = offers_discard()};
   return publish_state(seen, XenbusState::connected, negotiation::property_nodes(disk));
+}
+
+bool Device::offers_discard() const {
+  return request_.discard && request_.access == Access::read_write && image_->info().discard;
 }
 
 Device::Result Device::tell_failure(const Seen& seen) {

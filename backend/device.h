@@ -75,6 +75,7 @@ class Device {
   void rings_connected(Expected<void> result, const negotiation::Session& session);
   void disconnect_rings();
   Result publish_connected(const negotiation::Seen& seen);
+  bool offers_discard() const;
   Result tell_failure(const negotiation::Seen& seen);
   void forget();
   void report_trouble(const ringio::QueueNotice& notice);

@@ -83,6 +83,7 @@ Expected<DiskRequest> read_disk_request(XenStore& store, const DeviceKey& key) {
   request.access = mode == "r" ? Access::read_only : Access::read_write;
   request.cdrom = node("device-type") == "cdrom";
   request.removable = node("removable") == "1";
+  request.discard = node("discard-enable") != "0";
   return request;
 }
 

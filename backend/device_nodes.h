@@ -27,6 +27,7 @@ struct DiskRequest {
   Access access = Access::read_only;
   bool cdrom = false;
   bool removable = false;
+  bool discard = true;  // the toolstack allows it
 };
 
 // Errors: bad_node (params is missing, mode is neither r nor w).

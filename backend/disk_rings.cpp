@@ -28,6 +28,8 @@ void DiskRings::connect_one(const negotiation::Session& session, const RingPlan&
                            .image = plan.image,
                            .access = plan.access,
                            .logical_sector_bytes = plan.logical_sector_bytes,
+                           .offer_discard = plan.offer_discard,
+                           .indirect_segments_max = plan.indirect_segments_max,
                            .counters = counters_.back(),
                            .notice = plan.notice};
   worker.connect(std::move(setup), [this, &worker](Expected<ringio::QueueId> result) {

@@ -26,6 +26,8 @@ struct RingPlan {
   std::shared_ptr<Image> image;
   Access access = Access::read_only;
   std::uint32_t logical_sector_bytes = kSectorBytes;
+  bool offer_discard = false;
+  std::uint32_t indirect_segments_max = 0;
   std::function<void(const ringio::QueueNotice&)> notice;  // on the worker's thread
 };
 

@@ -47,6 +47,7 @@ class BufferPool {
   std::byte* take(std::size_t bytes) noexcept;
   void give_back(std::byte* buffer) noexcept;
 
+  std::size_t size_bytes() const { return memory_.size(); }
   std::size_t bytes_in_use() const { return pages_in_use_ * kPageBytes; }
 
  private:

@@ -10,6 +10,8 @@ std::string_view describe(Trouble trouble) {
       return "operation that was not offered";
     case Trouble::segment_count:
       return "impossible number of segments";
+    case Trouble::indirect_operation:
+      return "indirect request that is neither a read nor a write";
     case Trouble::segment_sectors:
       return "segment outside its page";
     case Trouble::misaligned:

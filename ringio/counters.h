@@ -14,18 +14,19 @@ namespace xenblk::ringio {
 // Everything that goes wrong with a ring or a request. Each kind has a counter; the first of a kind
 // is reported through QueueSetup::notice.
 enum class Trouble : std::uint8_t {
-  unknown_operation,  // an operation number that blkif does not have
-  not_offered,        // an operation that this disk does not offer
-  segment_count,      // none where some are needed, or more than fit
-  segment_sectors,    // first_sect after last_sect, or beyond the page
-  misaligned,         // not a multiple of the logical sector size
-  out_of_range,       // beyond the end of the disk
-  read_only_disk,     // a change of a disk that must not be changed
-  grant_copy_failed,  // a page of the guest could not be read or written
-  image_failed,       // the image answered an error
+  unknown_operation,   // an operation number that blkif does not have
+  not_offered,         // an operation that this disk does not offer
+  segment_count,       // none where some are needed, or more than fit
+  indirect_operation,  // an indirect request with something else than a read or a write inside
+  segment_sectors,     // first_sect after last_sect, or beyond the page
+  misaligned,          // not a multiple of the logical sector size
+  out_of_range,        // beyond the end of the disk
+  read_only_disk,      // a change of a disk that must not be changed
+  grant_copy_failed,   // a page of the guest could not be read or written
+  image_failed,        // the image answered an error
   ring_overrun,  // the producer index is further ahead than the ring is long: the ring is stopped
 };
-inline constexpr std::size_t kTroubleKinds = 10;
+inline constexpr std::size_t kTroubleKinds = 11;
 
 // One phrase for a log line.
 std::string_view describe(Trouble trouble);
@@ -58,6 +59,7 @@ struct QueueCounters {
   Counter events;         // events received from the guest
   Counter notifications;  // events sent to the guest
   Counter ring_stopped;   // 1 once the ring was stopped
+  Counter throttled;      // times that the ring had to wait because too much in it was wrong
 
   const Counter& operator[](Trouble trouble) const {
     return troubles[static_cast<std::size_t>(trouble)];
@@ -69,6 +71,7 @@ struct QueueCounters {
 struct WorkerCounters {
   Counter passes;   // turns of the loop
   Counter starved;  // passes that left requests in a ring because no slot or buffer was free
+  Counter sleeps;   // passes that were willing to wait
   Counter queues;   // connected now
   Counter slots_in_use;
 };

@@ -1,9 +1,10 @@
-// Moves the data of many requests of one guest between the guest's pages and their buffers, with as
-// few grant-copy calls as possible. Owned by a worker; one thread; no allocation after
-// construction.
+// Moves the data of many requests of one guest between the guest's pages and their buffers, and
+// fetches the segments of indirect ones, with as few grant-copy calls as possible. Owned by a
+// worker; one thread; no allocation after construction.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "ringio/request_slot.h"
@@ -11,20 +12,22 @@
 
 namespace xenblk::ringio {
 
+enum class Movement : std::uint8_t { table_in, data_in, data_out };
+
 class DataMover {
  public:
   // `table` is borrowed. At most `segments_max` segments are given to it at once.
   DataMover(GrantTable& table, std::size_t segments_max);
 
-  // `slots` are all of the domain `peer` and have data; one guest's bad segment can then never keep
-  // another guest's from being copied. A request of which any segment failed gets the answer
-  // `error` and is reported to its queue; the others are not affected.
-  void move(DomainId peer, SlotList& slots, CopyDirection direction) noexcept;
+  // `slots` are all of the domain `peer` and have something to move; one guest's bad segment can
+  // then never keep another guest's from being copied. A request of which any segment failed gets
+  // the answer `error` and is reported to its queue; the others are not affected.
+  void move(DomainId peer, SlotList& slots, Movement what) noexcept;
 
  private:
-  void add(const RequestSlot& slot) noexcept;
-  void run(DomainId peer, SlotList::iterator first, SlotList::iterator end,
-           CopyDirection direction) noexcept;
+  void add_piece(const RequestSlot& slot) noexcept;
+  void add_table(const RequestSlot& slot) noexcept;
+  void run(DomainId peer, SlotList::iterator first, SlotList::iterator end, Movement what) noexcept;
 
   GrantTable& table_;
   std::size_t segments_max_;

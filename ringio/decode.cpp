@@ -38,8 +38,10 @@ Verdict check_offered(std::uint8_t operation, const Limits& limits) {
     case Op::discard:
       offered = limits.offer_discard;
       break;
-    case Op::reserved_1:
     case Op::indirect:
+      offered = limits.indirect_segments_max != 0;
+      break;
+    case Op::reserved_1:
       break;
   }
   if (offered) return std::nullopt;
@@ -62,24 +64,35 @@ Verdict check_range(const Request& request, const Limits& limits) {
   return std::nullopt;
 }
 
-Verdict read_segments(const RawSlot& raw, const SlotOffsets& at, const Limits& limits,
-                      Request& request) {
+Verdict check_segments(Request& request, const Limits& limits) {
+  request.count = {0};
+  std::uint32_t index = 0;
+  for (const Segment& segment : request.data()) {
+    if (segment.last_sect >= kSectorsPerPage || segment.first_sect > segment.last_sect) {
+      return Problem{Trouble::segment_sectors, index};
+    }
+    if (!aligned(segment.first_sect, limits) || !aligned(segment.sectors(), limits)) {
+      return Problem{Trouble::misaligned, index};
+    }
+    request.count.n += segment.sectors();
+    ++index;
+  }
+  return check_range(request, limits);
+}
+
+Verdict check_access(Op op, const Limits& limits) {
+  if (op == Op::read || limits.access == Access::read_write) return std::nullopt;
+  return Problem{Trouble::read_only_disk, static_cast<std::uint64_t>(op)};
+}
+
+void copy_segments(const RawSlot& raw, const SlotOffsets& at, Request& request) {
   assert(request.segment_count <= blkif::kMaxSegments);
   for (std::uint32_t i = 0; i < request.segment_count; ++i) {
     const std::size_t offset = at.seg + i * SegmentOffsets::size;
-    const Segment segment{{raw.get<std::uint32_t>(offset + SegmentOffsets::gref)},
-                          raw.get<std::uint8_t>(offset + SegmentOffsets::first_sect),
-                          raw.get<std::uint8_t>(offset + SegmentOffsets::last_sect)};
-    if (segment.last_sect >= kSectorsPerPage || segment.first_sect > segment.last_sect) {
-      return Problem{Trouble::segment_sectors, i};
-    }
-    if (!aligned(segment.first_sect, limits) || !aligned(segment.sectors(), limits)) {
-      return Problem{Trouble::misaligned, i};
-    }
-    request.segments[i] = segment;
-    request.count.n += segment.sectors();
+    request.segments[i] = {{raw.get<std::uint32_t>(offset + SegmentOffsets::gref)},
+                           raw.get<std::uint8_t>(offset + SegmentOffsets::first_sect),
+                           raw.get<std::uint8_t>(offset + SegmentOffsets::last_sect)};
   }
-  return std::nullopt;
 }
 
 Verdict read_transfer(const RawSlot& raw, const SlotOffsets& at, const Limits& limits,
@@ -91,21 +104,46 @@ Verdict read_transfer(const RawSlot& raw, const SlotOffsets& at, const Limits& l
   }
   // An empty flush or barrier has no place on the disk: its sector number means nothing.
   if (segments == 0) return std::nullopt;
-  if (request.op != Op::read && limits.access == Access::read_only) {
-    return Problem{Trouble::read_only_disk, static_cast<std::uint64_t>(request.op)};
-  }
+  if (auto problem = check_access(request.op, limits)) return problem;
   request.segment_count = segments;
   request.first.n = raw.get<std::uint64_t>(at.sector_number);
-  if (auto problem = read_segments(raw, at, limits, request)) return problem;
-  return check_range(request, limits);
+  copy_segments(raw, at, request);
+  return check_segments(request, limits);
+}
+
+// All but the segments themselves, which have yet to be copied from the guest's pages. References
+// beyond the pages that the count needs mean nothing.
+Verdict read_indirect(const RawSlot& raw, const SlotOffsets& at, const Limits& limits,
+                      Request& request) {
+  const auto inner = raw.get<std::uint8_t>(at.indirect_op);
+  if (inner != static_cast<std::uint8_t>(Op::read) &&
+      inner != static_cast<std::uint8_t>(Op::write)) {
+    return Problem{Trouble::indirect_operation, inner};
+  }
+  request.op = static_cast<Op>(inner);
+  const std::uint32_t segments = raw.get<std::uint16_t>(at.indirect_nr_segments);
+  if (segments == 0 || segments > limits.indirect_segments_max) {
+    return Problem{Trouble::segment_count, segments};
+  }
+  if (auto problem = check_access(request.op, limits)) return problem;
+  request.indirect = true;
+  request.segment_count = segments;
+  request.first.n = raw.get<std::uint64_t>(at.indirect_sector);
+  for (std::size_t i = 0; i < request.table_refs.size(); ++i) {
+    request.table_refs[i].n = raw.get<std::uint32_t>(at.indirect_grefs + i * sizeof(std::uint32_t));
+  }
+  return std::nullopt;
 }
 
 Verdict read_discard(const RawSlot& raw, const SlotOffsets& at, const Limits& limits,
                      Request& request) {
-  if (limits.access == Access::read_only) {
-    return Problem{Trouble::read_only_disk, static_cast<std::uint64_t>(request.op)};
+  if (auto problem = check_access(request.op, limits)) return problem;
+  // A guest that asks for a secure discard, which is never offered, must not believe that it got
+  // one. Other bits mean nothing.
+  const auto flag = raw.get<std::uint8_t>(at.discard_flag);
+  if ((flag & blkif::kDiscardFlagSecure) != 0) {
+    return Problem{Trouble::not_offered, flag, Status::eopnotsupp};
   }
-  // The flag asks for a secure discard, which is never offered; blkif.h says to ignore it then.
   request.first.n = raw.get<std::uint64_t>(at.discard_sector);
   request.count.n = raw.get<std::uint64_t>(at.discard_nr_sectors);
   if (request.count.n == 0) return Problem{Trouble::segment_count, 0};
@@ -132,6 +170,7 @@ Verdict read_request(const RawSlot& raw, const SlotOffsets& at, const Limits& li
   const auto operation = raw.get<std::uint8_t>(at.operation);
   if (auto problem = check_offered(operation, limits)) return problem;
   request.op = static_cast<Op>(operation);
+  if (request.op == Op::indirect) return read_indirect(raw, at, limits, request);
   return request.op == Op::discard ? read_discard(raw, at, limits, request)
                                    : read_transfer(raw, at, limits, request);
 }
@@ -148,9 +187,20 @@ std::expected<Request, Refusal> decode(const RawSlot& raw, blkif::Layout layout,
     return std::unexpected(Refusal{request.id, echoed_operation(raw, at), verdict->status,
                                    verdict->trouble, verdict->detail});
   }
-  assert(request.segment_count <= blkif::kMaxSegments);
+  assert(request.indirect || request.segment_count <= blkif::kMaxSegments);
   assert(request.count.n == 0 || fits(request.first, request.count, limits.capacity));
   return request;
+}
+
+std::expected<void, Refusal> decode_table(Request& request, const Segment* table,
+                                          const Limits& limits) {
+  assert(request.indirect && request.segment_count != 0 && table != nullptr);
+  assert(request.segment_count <= blkif::kMaxIndirectSegments);
+  request.table = table;
+  const Verdict verdict = check_segments(request, limits);
+  if (!verdict) return {};
+  return std::unexpected(Refusal{request.id, static_cast<std::uint8_t>(request.op), verdict->status,
+                                 verdict->trouble, verdict->detail});
 }
 
 }  // namespace xenblk::ringio

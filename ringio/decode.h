@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <expected>
 #include <span>
@@ -23,9 +24,11 @@ struct Limits {
   bool offer_flush = false;
   bool offer_barrier = false;
   bool offer_discard = false;
+  std::uint32_t indirect_segments_max = 0;  // 0: indirect requests are not offered
 };
 
-// A part of a guest page, in 512-byte sectors, both ends included.
+// A part of a guest page, in 512-byte sectors, both ends included. Laid out as on the wire, so that
+// the private copy of an indirect page is a table of them.
 struct Segment {
   GrantRef ref;
   std::uint8_t first_sect = 0;
@@ -34,6 +37,9 @@ struct Segment {
   std::uint32_t sectors() const { return last_sect - first_sect + 1U; }
   auto operator<=>(const Segment&) const = default;
 };
+static_assert(sizeof(Segment) == blkif::SegmentOffsets::size);
+static_assert(offsetof(Segment, first_sect) == blkif::SegmentOffsets::first_sect);
+static_assert(offsetof(Segment, last_sect) == blkif::SegmentOffsets::last_sect);
 
 struct Request {
   std::uint64_t id = 0;
@@ -43,10 +49,18 @@ struct Request {
   std::uint32_t segment_count = 0;
   std::array<Segment, blkif::kMaxSegments> segments;
 
-  std::span<const Segment> data() const { return std::span(segments).first(segment_count); }
+  // An indirect request's segments stand in pages of the guest: `count` is not known and `table`
+  // not set before those were copied and checked.
+  bool indirect = false;
+  std::array<GrantRef, blkif::kMaxIndirectPages> table_refs;
+  const Segment* table = nullptr;
+
+  std::span<const Segment> data() const {
+    return {indirect ? table : segments.data(), segment_count};
+  }
   bool carries_data() const { return segment_count != 0; }
-  std::uint32_t data_bytes() const {
-    return carries_data() ? static_cast<std::uint32_t>(count.n) * kSectorBytes : 0;
+  std::uint32_t table_bytes() const {
+    return indirect ? segment_count * static_cast<std::uint32_t>(sizeof(Segment)) : 0;
   }
 };
 
@@ -66,5 +80,9 @@ struct Refusal {
 // it.
 std::expected<Request, Refusal> decode(const RawSlot& raw, blkif::Layout layout,
                                        const Limits& limits);
+
+// Completes an indirect request with the private copy of its segments, which it keeps a pointer to.
+std::expected<void, Refusal> decode_table(Request& request, const Segment* table,
+                                          const Limits& limits);
 
 }  // namespace xenblk::ringio

@@ -16,6 +16,7 @@ struct Guest {
 
   DomainId peer;
   std::uint32_t queues = 0;
+  SlotList tables;    // step table_in: segments of indirect requests are still in the guest's pages
   SlotList incoming;  // step data_in: data for the disk is still in the guest's pages
   SlotList outgoing;  // step data_out: data for the guest is still in our buffers
 };

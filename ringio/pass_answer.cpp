@@ -25,20 +25,36 @@ void WorkerCore::image_done(RequestSlot& slot) noexcept {
     slot.go(Step::data_out);
     slot.queue->guest->outgoing.push_back(slot);
   } else {
-    finished_.push_back(slot);
+    piece_done(slot);
   }
 }
 
 void WorkerCore::move_data_out() noexcept {
   for (const auto& guest : guests_) {
     if (guest->outgoing.empty()) continue;
-    mover_.move(guest->peer, guest->outgoing, CopyDirection::to_guest);
-    finished_.splice(finished_.end(), guest->outgoing);
+    mover_.move(guest->peer, guest->outgoing, Movement::data_out);
+    while (!guest->outgoing.empty()) {
+      RequestSlot& slot = guest->outgoing.front();
+      guest->outgoing.pop_front();
+      piece_done(slot);
+    }
   }
+}
+
+void WorkerCore::piece_done(RequestSlot& slot) noexcept {
+  if (slot.answer != blkif::Status::okay || !slot.has_more_pieces()) {
+    finished_.push_back(slot);
+    return;
+  }
+  assert(slot.request.indirect && slot.phases.count == 1);
+  slot.phases.next = 0;
+  slot.begin_next_piece();
+  go_on(slot);
 }
 
 void WorkerCore::answer_finished() noexcept {
   if (finished_.empty()) return;
+  ++activity_;
   now_ = clock_.now();
   while (!finished_.empty()) {
     RequestSlot& slot = finished_.front();
@@ -55,11 +71,17 @@ void WorkerCore::answer(RequestSlot& slot) noexcept {
   const auto operation = static_cast<std::uint8_t>(slot.request.op);
   queue.ring().put({slot.request.id, operation, slot.answer});
   mark_unpublished(queue);
-  if (slot.answer == blkif::Status::okay) count(slot);
+  if (slot.answer == blkif::Status::okay) {
+    count(slot);
+  } else if (slot.status == IoStatus::okay) {
+    queue.refusals().spend(now_);  // not the image's failure but the guest's
+  }
   const bool was_barrier = slot.request.op == blkif::Op::write_barrier;
   queue.leave(slot);
-  if (slot.data != nullptr) buffers_.give_back(slot.data);
-  slot.data = nullptr;
+  for (std::byte** buffer : {&slot.data, &slot.table}) {
+    if (*buffer != nullptr) buffers_.give_back(*buffer);
+    *buffer = nullptr;
+  }
   slots_.give_back(slot);
   if (was_barrier) make_ready(queue);
   if (RequestSlot* barrier = queue.barrier_to_start()) submit_phase(*barrier);
@@ -106,6 +128,11 @@ void WorkerCore::publish() noexcept {
   while (!unpublished_.empty()) {
     Queue& queue = unpublished_.front();
     unpublished_.pop_front();
+    // What the guest asks for next it asks for now, and we are awake.
+    if (poller_.enabled() && queue.serving() && !queue.ready() && !queue.watched()) {
+      queue.ring().disarm();
+      watch(queue);
+    }
     if (!queue.ring().publish()) continue;
     channels_.notify(queue.port());
     queue.counters().notifications.add(1);

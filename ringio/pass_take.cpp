@@ -57,8 +57,12 @@ bool WorkerCore::serve_front() noexcept {
       ready_.push_back(queue);
       break;
     case Taken::all:
-      if (queue.masked) unmask_.push_back(queue.port());
-      queue.masked = false;
+      watch(queue);
+      break;
+    case Taken::throttled:
+      queue.throttled = true;
+      queue.counters().throttled.add(1);
+      throttled_.push_back(queue);
       break;
     // Becomes ready again when the barrier has been answered; its port stays masked until it is
     // idle.
@@ -77,19 +81,13 @@ WorkerCore::Taken WorkerCore::take_from(Queue& queue, std::uint32_t& taken) noex
   if (ring.look() == RingState::overrun) return Taken::stopped;
   while (ring.available() != 0) {
     if (taken == kShare) return Taken::share;
+    if (queue.refusals().exhausted(now_)) return Taken::throttled;
     if (!take_one(queue)) return Taken::starved;
     ++taken;
+    ++activity_;
     if (!queue.serving()) return Taken::until_barrier;
   }
-  switch (ring.arm()) {
-    case RingState::empty:
-      return Taken::all;
-    case RingState::waiting:
-      return Taken::share;
-    case RingState::overrun:
-      return Taken::stopped;
-  }
-  return Taken::stopped;
+  return Taken::all;
 }
 
 // False when there is no slot or buffer: the request stays in the ring as if we had not looked.
@@ -105,39 +103,86 @@ bool WorkerCore::take_one(Queue& queue) noexcept {
   if (slot == nullptr) return false;
   queue.ring().consume();
   queue.enter(*slot);
-  dispatch(queue, *slot);
+  begin(*slot);
   return true;
 }
 
 RequestSlot* WorkerCore::admit(const Request& request) noexcept {
-  std::byte* buffer = nullptr;
+  // All that the request will ever need, or nothing: one that is under way never waits for memory.
+  std::byte* table = nullptr;
+  std::byte* data = nullptr;
   if (request.carries_data()) {
-    buffer = buffers_.take(request.data_bytes());
-    if (buffer == nullptr) return nullptr;
+    if (request.indirect) {
+      table = buffers_.take(request.table_bytes());
+      if (table == nullptr) return nullptr;
+    }
+    data = buffers_.take(buffer_bytes(request));
+    if (data == nullptr) {
+      if (table != nullptr) buffers_.give_back(table);
+      return nullptr;
+    }
   }
   RequestSlot* slot = slots_.take();
   assert(slot != nullptr);
   slot->request = request;
+  slot->table = table;
+  slot->data = data;
   slot->phases = plan(request);
   slot->taken_at = now_;
-  slot->data = buffer;
   slot->engine = &engine_;
-  slot->first = request.first;
-  slot->count = request.count;
+  slot->status = IoStatus::okay;
   slot->done = on_image_done;
   return slot;
 }
 
 void WorkerCore::refuse(Queue& queue, const Refusal& refusal) noexcept {
   queue.report(refusal.trouble, refusal.detail);
+  queue.refusals().spend(now_);
   queue.ring().put({refusal.id, refusal.operation, refusal.status});
   mark_unpublished(queue);
 }
 
-void WorkerCore::dispatch(Queue& queue, RequestSlot& slot) noexcept {
+void WorkerCore::begin(RequestSlot& slot) noexcept {
+  if (slot.request.indirect) {
+    slot.go(Step::table_in);
+    slot.queue->guest->tables.push_back(slot);
+  } else {
+    slot.begin_first_piece();
+    go_on(slot);
+  }
+}
+
+void WorkerCore::move_tables_in() noexcept {
+  for (const auto& guest : guests_) {
+    if (guest->tables.empty()) continue;
+    mover_.move(guest->peer, guest->tables, Movement::table_in);
+    while (!guest->tables.empty()) {
+      RequestSlot& slot = guest->tables.front();
+      guest->tables.pop_front();
+      check_table(slot);
+    }
+  }
+}
+
+void WorkerCore::check_table(RequestSlot& slot) noexcept {
+  if (slot.answer == blkif::Status::okay) {
+    const auto* table = reinterpret_cast<const Segment*>(slot.table);
+    const auto checked = decode_table(slot.request, table, slot.queue->limits());
+    if (checked) {
+      slot.begin_first_piece();
+      return go_on(slot);
+    }
+    slot.answer = checked.error().status;
+    slot.queue->report(checked.error().trouble, checked.error().detail);
+  }
+  finished_.push_back(slot);
+}
+
+// The piece that was begun: to its data first, if it has any for the disk.
+void WorkerCore::go_on(RequestSlot& slot) noexcept {
   if (slot.request.carries_data() && slot.request.op != blkif::Op::read) {
     slot.go(Step::data_in);
-    queue.guest->incoming.push_back(slot);
+    slot.queue->guest->incoming.push_back(slot);
   } else {
     start(slot);
   }
@@ -146,7 +191,7 @@ void WorkerCore::dispatch(Queue& queue, RequestSlot& slot) noexcept {
 void WorkerCore::move_data_in() noexcept {
   for (const auto& guest : guests_) {
     if (guest->incoming.empty()) continue;
-    mover_.move(guest->peer, guest->incoming, CopyDirection::from_guest);
+    mover_.move(guest->peer, guest->incoming, Movement::data_in);
     while (!guest->incoming.empty()) {
       RequestSlot& slot = guest->incoming.front();
       guest->incoming.pop_front();
@@ -170,12 +215,6 @@ void WorkerCore::submit_phase(RequestSlot& slot) noexcept {
   ++slot.phases.next;
   slot.status = IoStatus::okay;
   slot.queue->image().submit(slot);
-}
-
-void WorkerCore::unmask_idle() noexcept {
-  if (unmask_.empty()) return;
-  channels_.unmask(unmask_);
-  unmask_.clear();
 }
 
 }  // namespace xenblk::ringio

@@ -23,6 +23,9 @@ Expected<void> check(const QueueSetup& setup) {
       sector_bytes > kPageBytes) {
     return fail(Errc::refused, "impossible logical sector size");
   }
+  if (setup.indirect_segments_max > blkif::kMaxIndirectSegments) {
+    return fail(Errc::refused, "impossible number of indirect segments");
+  }
   return {};
 }
 
@@ -55,7 +58,8 @@ Queue::Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping
               .logical_sector_bytes = setup_.logical_sector_bytes,
               .offer_flush = setup_.offer_flush,
               .offer_barrier = setup_.offer_barrier,
-              .offer_discard = setup_.offer_discard},
+              .offer_discard = setup_.offer_discard,
+              .indirect_segments_max = setup_.indirect_segments_max},
       channels_(channels),
       mapping_(std::move(mapping)),
       ring_(ring) {
@@ -64,7 +68,7 @@ Queue::Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping
 
 Queue::~Queue() {
   assert(in_flight_ == 0);
-  assert(!ready() && !unpublished());
+  assert(!ready() && !unpublished() && !watched());
   if (bound_) channels_.unbind(port_);
 }
 

@@ -11,6 +11,7 @@
 
 #include "ringio/decode.h"
 #include "ringio/queue_setup.h"
+#include "ringio/refusal_budget.h"
 #include "ringio/request_slot.h"
 #include "ringio/ring.h"
 #include "xenblk/xen.h"
@@ -22,10 +23,12 @@ class WorkerCore;
 
 struct ReadyTag;
 struct UnpublishedTag;
+struct WatchedTag;
 using ReadyHook = boost::intrusive::list_base_hook<boost::intrusive::tag<ReadyTag>>;
 using UnpublishedHook = boost::intrusive::list_base_hook<boost::intrusive::tag<UnpublishedTag>>;
+using WatchedHook = boost::intrusive::list_base_hook<boost::intrusive::tag<WatchedTag>>;
 
-class Queue : public ReadyHook, public UnpublishedHook {
+class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
  public:
   // Maps the ring and binds the port; undoes both when it fails. Errors: see Worker::connect.
   static Expected<std::unique_ptr<Queue>> make(QueueId id, QueueSetup setup, GrantTable& grants,
@@ -46,10 +49,14 @@ class Queue : public ReadyHook, public UnpublishedHook {
 
   // Counts the trouble, and tells the control plane of the first of its kind.
   void report(Trouble trouble, std::uint64_t detail);
+  // How many of the guest's mistakes are answered before its ring has to wait.
+  RefusalBudget& refusals() { return refusals_; }
+  const RefusalBudget& refusals() const { return refusals_; }
 
   // Takes requests as long as this is true.
   bool serving() const { return !stopped_ && !closing_ && barrier_ == nullptr; }
   bool ready() const { return static_cast<const ReadyHook&>(*this).is_linked(); }
+  bool watched() const { return static_cast<const WatchedHook&>(*this).is_linked(); }
   bool unpublished() const { return static_cast<const UnpublishedHook&>(*this).is_linked(); }
 
   void stop();  // for ever, because the ring is overrun
@@ -70,6 +77,8 @@ class Queue : public ReadyHook, public UnpublishedHook {
   Guest* guest = nullptr;      // the worker's
   WorkerCore* core = nullptr;  // the worker's
   bool masked = false;         // an event came, and no other will before the port is unmasked
+  bool throttled = false;      // waits for its refusals() to allow more
+  Instant looked_up_at;        // when it last had something to do
 
  private:
   Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping mapping, BackRing ring);
@@ -87,11 +96,14 @@ class Queue : public ReadyHook, public UnpublishedHook {
   RequestSlot* barrier_ = nullptr;
   bool stopped_ = false;
   bool closing_ = false;
+  RefusalBudget refusals_;
   std::array<bool, kTroubleKinds> reported_ = {};
   std::vector<std::function<void()>> closed_;
 };
 
 using ReadyList = boost::intrusive::list<Queue, boost::intrusive::base_hook<ReadyHook>>;
+using WatchedList = boost::intrusive::list<Queue, boost::intrusive::base_hook<WatchedHook>,
+                                           boost::intrusive::constant_time_size<false>>;
 using UnpublishedList = boost::intrusive::list<Queue, boost::intrusive::base_hook<UnpublishedHook>,
                                                boost::intrusive::constant_time_size<false>>;
 

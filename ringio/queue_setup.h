@@ -2,6 +2,7 @@
 #pragma once
 
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -29,6 +30,10 @@ struct QueueNotice {
   std::uint64_t detail = 0;
 };
 
+// Memory of a worker that serves indirect requests, at least: a buffer for the largest piece, and
+// one for a table of segments beside it.
+inline constexpr std::size_t kIndirectArenaBytes = std::size_t{2} << 20;
+
 struct QueueSetup {
   DomainId peer;
   blkif::Layout layout = blkif::Layout::native;
@@ -43,6 +48,7 @@ struct QueueSetup {
   bool offer_flush = true;
   bool offer_barrier = true;
   bool offer_discard = false;
+  std::uint32_t indirect_segments_max = 0;  // 0: not offered; up to blkif::kMaxIndirectSegments
 
   std::shared_ptr<QueueCounters> counters;  // may be empty: the queue then makes its own
   // Called on the worker's thread, at most once per kind of trouble. Must not block for long and

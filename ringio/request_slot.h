@@ -2,6 +2,7 @@
 // by the worker's SlotPool, one thread.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <boost/intrusive/list.hpp>
 #include <cassert>
@@ -17,25 +18,30 @@ class Queue;
 
 // The life of a request. Every arrow of the picture is in may_follow(), and nothing else happens:
 //
-//   free -> taken -> data_in -> at_image -> data_out -> answered -> free
+//   free -> taken -> table_in -> data_in -> at_image -> data_out -> answered -> free
+//                                   ^___________|  ^________|
 //
-// data_in only with data for the disk, data_out only with data for the guest; from everywhere
-// between taken and data_out a failure leads straight to answered, which nothing but `free`
-// follows. So no request is answered twice, and none is forgotten.
-enum class Step : std::uint8_t { free, taken, data_in, at_image, data_out, answered };
+// table_in only with segments in pages of their own, data_in only with data for the disk, data_out
+// only with data for the guest; the arrows back are those of a large request, which moves its data
+// in pieces. From everywhere between taken and data_out a failure leads straight to answered, which
+// nothing but `free` follows. So no request is answered twice, and none is forgotten.
+enum class Step : std::uint8_t { free, taken, table_in, data_in, at_image, data_out, answered };
 
 constexpr bool may_follow(Step from, Step to) {
   switch (from) {
     case Step::free:
       return to == Step::taken;
     case Step::taken:
-      return to == Step::data_in || to == Step::at_image;
+      return to == Step::table_in || to == Step::data_in || to == Step::at_image;
+    case Step::table_in:
+      return to == Step::data_in || to == Step::at_image || to == Step::answered;
     case Step::data_in:
       return to == Step::at_image || to == Step::answered;
     case Step::at_image:
-      return to == Step::at_image || to == Step::data_out || to == Step::answered;
+      return to == Step::data_in || to == Step::at_image || to == Step::data_out ||
+             to == Step::answered;
     case Step::data_out:
-      return to == Step::answered;
+      return to == Step::at_image || to == Step::answered;
     case Step::answered:
       return to == Step::free;
   }
@@ -53,6 +59,15 @@ struct Phases {
   std::uint8_t next = 0;
 };
 
+// Segments that are moved at once. A request of more (it is indirect then) is served in pieces of
+// so many, one after the other through one buffer, so that no request needs more memory than this.
+inline constexpr std::uint32_t kPieceSegments = 256;
+
+// Enough for any piece, whatever the segments turn out to be.
+inline std::uint32_t buffer_bytes(const Request& request) {
+  return std::min(request.segment_count, kPieceSegments) * kPageBytes;
+}
+
 // Is the ImageRequest that is handed to the image, so that the way back needs no search.
 struct RequestSlot : ImageRequest, SlotHook {
   Queue* queue = nullptr;
@@ -60,6 +75,16 @@ struct RequestSlot : ImageRequest, SlotHook {
   Phases phases;
   Instant taken_at;
   blkif::Status answer = blkif::Status::okay;
+  std::byte* table = nullptr;     // an indirect request's private copy of its segments
+  std::uint32_t piece_begin = 0;  // the piece under way: segments [begin, end)
+  std::uint32_t piece_end = 0;
+
+  std::span<const Segment> piece() const {
+    return request.data().subspan(piece_begin, piece_end - piece_begin);
+  }
+  bool has_more_pieces() const { return piece_end < request.segment_count; }
+  void begin_first_piece();
+  void begin_next_piece();
 
   Step step() const { return step_; }
   void go(Step next) {
@@ -68,6 +93,7 @@ struct RequestSlot : ImageRequest, SlotHook {
   }
 
  private:
+  void set_piece(std::uint32_t begin, SectorIndex at);
   Step step_ = Step::free;
 };
 

@@ -72,6 +72,12 @@ RingState BackRing::arm() noexcept {
   return look();
 }
 
+// The request that is asked about has been consumed, so no later one reaches it (for as long as the
+// index does not wrap around, and then it costs one event).
+void BackRing::disarm() noexcept {
+  store_shared<std::uint32_t>(memory_, RingOffsets::req_event, request_consumer_);
+}
+
 void BackRing::put(const Response& response) noexcept {
   assert(owed() != 0);
   const auto& at = blkif::offsets(layout_);

@@ -46,6 +46,10 @@ class BackRing {
   // request can come without an event.
   RingState arm() noexcept;
 
+  // Asks for no events for now: whoever says this looks by itself, and arms the ring before it
+  // stops. The guest may send one all the same.
+  void disarm() noexcept;
+
   // Writes the next response in place, field by field. Not visible to the guest until publish().
   // At most one response for each consumed request.
   void put(const Response& response) noexcept;

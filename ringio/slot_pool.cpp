@@ -4,6 +4,24 @@
 
 namespace xenblk::ringio {
 
+void RequestSlot::begin_first_piece() {
+  set_piece(0, request.first);
+  if (!request.carries_data()) count = request.count;
+}
+
+void RequestSlot::begin_next_piece() {
+  assert(has_more_pieces());
+  set_piece(piece_end, {first.n + count.n});
+}
+
+void RequestSlot::set_piece(std::uint32_t begin, SectorIndex at) {
+  piece_begin = begin;
+  piece_end = std::min(begin + kPieceSegments, request.segment_count);
+  first = at;
+  count = {0};
+  for (const Segment& segment : piece()) count.n += segment.sectors();
+}
+
 SlotPool::SlotPool(std::uint32_t slots)
     : size_(slots), slots_(std::make_unique<RequestSlot[]>(slots)) {
   assert(slots != 0);
@@ -27,7 +45,7 @@ RequestSlot* SlotPool::take() noexcept {
 
 void SlotPool::give_back(RequestSlot& slot) noexcept {
   assert(in_use_ != 0);
-  assert(slot.data == nullptr);
+  assert(slot.data == nullptr && slot.table == nullptr);
   slot.go(Step::free);
   slot.queue = nullptr;
   slot.answer = blkif::Status::okay;

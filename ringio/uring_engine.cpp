@@ -120,6 +120,8 @@ int UringEngine::Impl::open(const UringOptions& options) {
     // Refused for example by RLIMIT_MEMLOCK; the operations then go without.
     if (io_uring_register_buffers(&ring_, &memory, 1) == 0) fixed_memory_ = options.fixed_memory;
   }
+  // Spares each system call the look-up of the ring's descriptor; older kernels cannot.
+  (void)io_uring_register_ring_fd(&ring_);
   mailbox_watch_ = {mailbox_.descriptor(), [](Watch&) noexcept {}};
   watch(mailbox_watch_);
   return 0;

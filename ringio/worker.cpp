@@ -108,7 +108,8 @@ Expected<void> Worker::Impl::set_up(const WorkerOptions& options) {
                                                    .grants = *grants_,
                                                    .clock = clock_,
                                                    .arena = arena_->memory(),
-                                                   .request_slots = options.request_slots});
+                                                   .request_slots = options.request_slots,
+                                                   .polling = options.polling});
   event_watch_.descriptor = channels_->fd();
   event_watch_.core = core_.get();
   event_watch_.ready = [](Watch& watch) noexcept {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "ringio/counters.h"
+#include "ringio/poller.h"
 #include "ringio/queue_setup.h"
 #include "xenblk/error.h"
 #include "xenblk/xen.h"
@@ -22,6 +23,7 @@ struct WorkerOptions {
   std::uint32_t request_slots = 512;    // requests in flight, over all queues
   std::size_t arena_bytes = 16U << 20;  // memory for their data; rounded up to a multiple of 1 MiB
   std::uint32_t submission_entries = 256;  // of the io_uring
+  PollingOptions polling = {};
 };
 
 // Pinned; owned by the control plane. Every function may be called by any thread, the worker's own

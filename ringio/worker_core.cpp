@@ -19,7 +19,8 @@ WorkerCore::WorkerCore(const WorkerParts& parts)
       clock_(parts.clock),
       slots_(parts.request_slots),
       buffers_(parts.arena),
-      mover_(parts.grants, kCopySegmentsMax) {}
+      mover_(parts.grants, kCopySegmentsMax),
+      poller_(parts.polling) {}
 
 WorkerCore::~WorkerCore() {
   assert(queues_.empty());
@@ -28,12 +29,16 @@ WorkerCore::~WorkerCore() {
 void WorkerCore::pass(std::chrono::nanoseconds patience) noexcept {
   counters_.passes.add(1);
   now_ = clock_.now();
+  if (!throttled_.empty()) wake_throttled();
+  look_at_watched();
   if (events_signalled_) take_events();
   take_requests();
+  move_tables_in();
   move_data_in();
+  patience = patience_of_pass(patience);
   // Before the engine may sleep. Each event a guest sends costs us one pass like this one, no more.
   unmask_idle();
-  engine_.turn(has_work() ? LoopEngine::kNoWait : patience);
+  engine_.turn(patience);
   move_data_out();
   answer_finished();
   publish();
@@ -50,6 +55,9 @@ bool WorkerCore::has_work() const noexcept {
 }
 
 Expected<QueueId> WorkerCore::connect(QueueSetup setup) {
+  if (setup.indirect_segments_max != 0 && buffers_.size_bytes() < kIndirectArenaBytes) {
+    return fail(Errc::refused, "too little memory for indirect requests");
+  }
   auto made = Queue::make({next_queue_id_}, std::move(setup), grants_, channels_);
   if (!made) return std::unexpected(std::move(made.error()));
   ++next_queue_id_;
@@ -74,7 +82,11 @@ void WorkerCore::disconnect(QueueId id, std::function<void()> done) {
     return;
   }
   Queue& queue = **found;
-  if (queue.ready()) ready_.erase(ready_.iterator_to(queue));
+  if (queue.watched()) watched_.erase(watched_.iterator_to(queue));
+  if (queue.ready()) {
+    auto& list = queue.throttled ? throttled_ : ready_;
+    list.erase(list.iterator_to(queue));
+  }
   if (!queue.closing()) ++closing_;
   queue.close(std::move(done));
 }
@@ -86,7 +98,9 @@ Guest& WorkerCore::guest_of(DomainId peer) {
 }
 
 void WorkerCore::make_ready(Queue& queue) noexcept {
-  if (queue.serving() && !queue.ready()) ready_.push_back(queue);
+  if (!queue.serving() || queue.ready()) return;
+  if (queue.watched()) watched_.erase(watched_.iterator_to(queue));
+  ready_.push_back(queue);
 }
 
 void WorkerCore::remove_drained() {
@@ -104,7 +118,7 @@ void WorkerCore::remove(std::unique_ptr<Queue> queue) {
   by_port_.erase(queue->port().n);
   Guest& guest = *queue->guest;
   if (--guest.queues == 0) {
-    assert(guest.incoming.empty() && guest.outgoing.empty());
+    assert(guest.tables.empty() && guest.incoming.empty() && guest.outgoing.empty());
     std::erase_if(guests_, [&](const auto& g) { return g.get() == &guest; });
   }
   const auto closed = queue->take_closed();

@@ -15,6 +15,7 @@
 #include "ringio/data_mover.h"
 #include "ringio/guest.h"
 #include "ringio/loop_engine.h"
+#include "ringio/poller.h"
 #include "ringio/queue.h"
 #include "ringio/queue_setup.h"
 #include "ringio/slot_pool.h"
@@ -31,7 +32,12 @@ struct WorkerParts {
   const Clock& clock;
   std::span<std::byte> arena;  // a multiple of BufferPool::kMaxBytes
   std::uint32_t request_slots = 512;
+  PollingOptions polling = {};
 };
+
+static_assert(kIndirectArenaBytes == 2 * BufferPool::kMaxBytes);
+static_assert(kPieceSegments * kPageBytes <= BufferPool::kMaxBytes);
+static_assert(blkif::kMaxIndirectPages * kPageBytes <= BufferPool::kMaxBytes);
 
 class WorkerCore {
  public:
@@ -58,7 +64,7 @@ class WorkerCore {
 
  private:
   // Why taking from a queue ended.
-  enum class Taken : std::uint8_t { all, share, starved, until_barrier, stopped };
+  enum class Taken : std::uint8_t { all, share, starved, throttled, until_barrier, stopped };
 
   // pass_take.cpp: from the rings to the image.
   void take_events() noexcept;
@@ -67,17 +73,29 @@ class WorkerCore {
   Taken take_from(Queue& queue, std::uint32_t& taken) noexcept;
   bool take_one(Queue& queue) noexcept;
   RequestSlot* admit(const Request& request) noexcept;
-  void dispatch(Queue& queue, RequestSlot& slot) noexcept;
   void refuse(Queue& queue, const Refusal& refusal) noexcept;
+  void move_tables_in() noexcept;
+  void check_table(RequestSlot& slot) noexcept;
+  void begin(RequestSlot& slot) noexcept;
+  void go_on(RequestSlot& slot) noexcept;
   void move_data_in() noexcept;
   void start(RequestSlot& slot) noexcept;
   void submit_phase(RequestSlot& slot) noexcept;
+
+  // pass_watch.cpp: whether to sleep, and how to find what comes without an event.
+  void look_at_watched() noexcept;
+  void wake_throttled() noexcept;
+  std::chrono::nanoseconds patience_of_pass(std::chrono::nanoseconds patience) noexcept;
+  bool arm_watched() noexcept;
+  bool arm(Queue& queue) noexcept;
+  void watch(Queue& queue) noexcept;
   void unmask_idle() noexcept;
 
   // pass_answer.cpp: from the image to the rings.
   static void on_image_done(ImageRequest& request) noexcept;
   void image_done(RequestSlot& slot) noexcept;
   void move_data_out() noexcept;
+  void piece_done(RequestSlot& slot) noexcept;
   void answer_finished() noexcept;
   void answer(RequestSlot& slot) noexcept;
   void count(const RequestSlot& slot) noexcept;
@@ -110,6 +128,14 @@ class WorkerCore {
   // large request cannot be starved by small ones.
   ReadyList ready_;
   bool starved_ = false;
+  // Queues whose guests were not asked for an event: they are looked at in every pass, and armed
+  // before the thread sleeps. Every queue that is served is in this list, in one of the other two,
+  // or armed.
+  WatchedList watched_;
+  ReadyList throttled_;
+  Poller poller_;
+  std::uint64_t activity_ = 0;       // requests taken and finished, ever
+  std::uint64_t activity_seen_ = 0;  // when the poller was asked last
   UnpublishedList unpublished_;
   SlotList finished_;              // nothing left to do but to answer
   std::vector<EventPort> unmask_;  // of queues that went idle in this pass

@@ -1,8 +1,6 @@
 #include "vhd/create.h"
 
-#include <fcntl.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -14,7 +12,7 @@
 
 #include "vhd/format/block_table.h"
 #include "vhd/format/dynamic_header.h"
-#include "vhd/host_file.h"
+#include "vhd/new_file.h"
 
 namespace xenblk::vhd {
 namespace {
@@ -22,11 +20,11 @@ namespace {
 constexpr std::uint32_t kCreatorVersion = 0x00010000;
 constexpr std::uint32_t kHostWindows = 0x5769326b;  // "Wi2k": readers know no other
 constexpr std::uint64_t kFixedBytesMax = std::uint64_t{1} << 62;
-constexpr std::uint64_t kTableOffset = kFooterBytes + kDynamicHeaderBytes;
+constexpr std::uint64_t kHeaderEnd = kFooterBytes + kDynamicHeaderBytes;
 
 Expected<void> check(const CreateOptions& options) {
-  assert(options.type == DiskType::dynamic || options.type == DiskType::fixed);
-  const bool dynamic = options.type == DiskType::dynamic;
+  assert((options.type == DiskType::differencing) == options.parent.has_value());
+  const bool dynamic = options.type != DiskType::fixed;
   const auto bytes_max = dynamic ? kDynamicBytesMax : kFixedBytesMax;
   if (options.capacity.n == 0) return fail(Errc::bad_spec, "a disk of no size");
   if (options.capacity.n > bytes_max / kSectorBytes) {
@@ -41,28 +39,10 @@ Expected<void> check(const CreateOptions& options) {
   return {};
 }
 
-// Version 4 of RFC 4122.
-Expected<Uuid> random_uuid() {
-  Uuid uuid;
-  if (::getrandom(uuid.data(), uuid.size(), 0) != static_cast<ssize_t>(uuid.size())) {
-    return fail_os(errno, "no random numbers");
-  }
-  uuid[6] = (uuid[6] & std::byte{0x0f}) | std::byte{0x40};
-  uuid[8] = (uuid[8] & std::byte{0x3f}) | std::byte{0x80};
-  return uuid;
-}
-
-// Some readers take the geometry for the size. It is given when it is exact; the largest one tells
-// them to use the size.
-Geometry geometry_for(SectorCount capacity) {
-  const auto geometry = geometry_of(capacity);
-  return sectors_of(geometry) == capacity ? geometry : kGeometryMax;
-}
-
 Footer footer_for(const CreateOptions& options, const Uuid& uuid) {
   Footer footer;
   footer.type = options.type;
-  footer.data_offset = options.type == DiskType::dynamic ? kFooterBytes : kNoOffset;
+  footer.data_offset = options.type == DiskType::fixed ? kNoOffset : kFooterBytes;
   footer.created =
       options.created.value_or(vhd_time(static_cast<std::uint64_t>(std::time(nullptr))));
   std::ranges::copy(kCreator, footer.creator.begin());
@@ -74,11 +54,13 @@ Footer footer_for(const CreateOptions& options, const Uuid& uuid) {
   return footer;
 }
 
-Expected<void> write_unused_table(File& file, std::uint64_t bytes) {
-  const std::vector<std::byte> unused(std::min<std::uint64_t>(bytes, 1U << 20), std::byte{0xff});
-  for (std::uint64_t done = 0; done < bytes;) {
-    const auto part = std::min<std::uint64_t>(unused.size(), bytes - done);
-    if (auto ok = file.write_at(kTableOffset + done, std::span(unused).first(part)); !ok) return ok;
+Expected<void> write_unused_table(File& file, ByteRange table) {
+  const std::vector<std::byte> unused(std::min<std::uint64_t>(table.bytes, 1U << 20),
+                                      std::byte{0xff});
+  for (std::uint64_t done = 0; done < table.bytes;) {
+    const auto part = std::min<std::uint64_t>(unused.size(), table.bytes - done);
+    auto ok = file.write_at(table.start + done, std::span(unused).first(part));
+    if (!ok) return ok;
     done += part;
   }
   return {};
@@ -88,28 +70,63 @@ Expected<void> write_fixed(File& file, const Footer& footer) {
   return file.write_at(footer.current_bytes, write_footer(footer));
 }
 
-Expected<void> write_dynamic(File& file, const Footer& footer, std::uint32_t block_bytes) {
+// Between the header and the table, so that the table has nothing but blocks behind it. Gives where
+// they end.
+Expected<std::uint64_t> write_locators(File& file, const ParentLink& parent,
+                                       DynamicHeader& header) {
+  const auto encoded = encode_parent(parent.place);
+  if (!encoded) return std::unexpected(encoded.error());
+  header.parent_uuid = parent.uuid;
+  header.parent_changed = parent.changed;
+  header.parent_name = encoded->name;
+  auto end = kHeaderEnd;
+  for (const auto& data : encoded->locators) {
+    const auto locator = locator_for(data, end);
+    std::vector<std::byte> space(locator.data_space);
+    std::ranges::copy(data.bytes, space.begin());
+    if (auto ok = file.write_at(end, space); !ok) return std::unexpected(ok.error());
+    header.locators[data.slot] = locator;
+    end += space.size();
+  }
+  return end;
+}
+
+Expected<void> write_dynamic(File& file, const Footer& footer, const CreateOptions& options) {
   DynamicHeader header;
-  header.table_offset = kTableOffset;
-  header.block_bytes = block_bytes;
-  header.entries_max = static_cast<std::uint32_t>(divide_up(footer.current_bytes, block_bytes));
-  const auto table_bytes = round_up(std::uint64_t{header.entries_max} * 4, kSectorBytes);
+  header.table_offset = kHeaderEnd;
+  header.block_bytes = options.block_bytes;
+  header.entries_max =
+      static_cast<std::uint32_t>(divide_up(footer.current_bytes, options.block_bytes));
+  if (options.parent) {
+    const auto end = write_locators(file, *options.parent, header);
+    if (!end) return std::unexpected(end.error());
+    header.table_offset = *end;
+  }
+  const ByteRange table{header.table_offset,
+                        round_up(std::uint64_t{header.entries_max} * 4, kSectorBytes)};
   const auto bytes = write_footer(footer);
   if (auto ok = file.write_at(kFooterBytes, write_dynamic_header(header)); !ok) return ok;
-  if (auto ok = write_unused_table(file, table_bytes); !ok) return ok;
-  if (auto ok = file.write_at(kTableOffset + table_bytes, bytes); !ok) return ok;
+  if (auto ok = write_unused_table(file, table); !ok) return ok;
+  if (auto ok = file.write_at(table.end(), bytes); !ok) return ok;
   return file.write_at(0, bytes);
 }
 
-Expected<void> fill_file(const std::string& path, const CreateOptions& options) {
-  auto file = open_host_file(path, {.access = Access::read_write});
-  if (!file) return std::unexpected(file.error());
-  auto created = create_vhd(**file, options);
-  if (!created) created.error().text = path + ": " + created.error().text;
-  return created;
+}  // namespace
+
+Expected<Uuid> random_uuid() {
+  Uuid uuid;
+  if (::getrandom(uuid.data(), uuid.size(), 0) != static_cast<ssize_t>(uuid.size())) {
+    return fail_os(errno, "no random numbers");
+  }
+  uuid[6] = (uuid[6] & std::byte{0x0f}) | std::byte{0x40};
+  uuid[8] = (uuid[8] & std::byte{0x3f}) | std::byte{0x80};
+  return uuid;
 }
 
-}  // namespace
+Geometry geometry_for(SectorCount capacity) {
+  const auto geometry = geometry_of(capacity);
+  return sectors_of(geometry) == capacity ? geometry : kGeometryMax;
+}
 
 Expected<void> create_vhd(File& file, const CreateOptions& options) {
   if (auto ok = check(options); !ok) return ok;
@@ -117,17 +134,12 @@ Expected<void> create_vhd(File& file, const CreateOptions& options) {
   if (!uuid) return std::unexpected(uuid.error());
   const auto footer = footer_for(options, *uuid);
   auto written = options.type == DiskType::fixed ? write_fixed(file, footer)
-                                                 : write_dynamic(file, footer, options.block_bytes);
+                                                 : write_dynamic(file, footer, options);
   return written ? file.sync_data() : written;
 }
 
 Expected<void> create_vhd_file(const std::string& path, const CreateOptions& options) {
-  const int descriptor = ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
-  if (descriptor < 0) return fail_os(errno, path);
-  ::close(descriptor);
-  auto filled = fill_file(path, options);
-  if (!filled) ::unlink(path.c_str());
-  return filled;
+  return make_new_file(path, [&](File& file) { return create_vhd(file, options); });
 }
 
 }  // namespace xenblk::vhd

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "vhd/batmap_file.h"
 #include "vhd/request.h"
 #include "vhd/zeroes.h"
 
@@ -50,10 +51,17 @@ DynamicImage::DynamicImage(Parts parts)
   jobs_.allow_removing(&DynamicImage::reclaim);
   const auto& end = parts.end;
   assert(end.has_value() == (info_.access == Access::read_write));
-  if (end) {
-    jobs_.allow_writing({leaf_.shape, end->free, end->footer_offset, parts.tuning.extent_bytes},
-                        end->footer);
-  }
+  if (parts.layout.batmap) mark_full_blocks(*parts.layout.batmap, leaf_.map);
+  if (!end) return;
+  batmap_ = parts.layout.batmap;
+  jobs_.allow_writing({leaf_.shape, end->free, end->footer_offset, parts.tuning.extent_bytes},
+                      end->footer);
+}
+
+Expected<void> DynamicImage::finish() {
+  auto finished = jobs_.finish();
+  if (!finished || !batmap_) return finished;
+  return store_batmap(*file_, *batmap_, full_blocks(*batmap_, leaf_.map));
 }
 
 DynamicImage& DynamicImage::of(ImageRequest& request) {

@@ -50,7 +50,7 @@ class DynamicImage final : public Image {
   const ImageInfo& info() const override { return info_; }
   void submit(ImageRequest& request) noexcept override;
   Expected<ImageExtent> extent_at(SectorIndex first) override;
-  Expected<void> finish() override { return jobs_.finish(); }
+  Expected<void> finish() override;
 
  private:
   enum class Planned : std::uint8_t { more, wait };
@@ -107,6 +107,7 @@ class DynamicImage final : public Image {
   BlockJobs jobs_;
   BitmapCommit commits_;
   SlotReclaim reclaims_;
+  std::optional<Batmap> batmap_;  // of an image that is open for writing
 };
 
 }  // namespace xenblk::vhd

@@ -55,10 +55,21 @@ Expected<ImageSpec> parse_null(std::string_view size, std::string_view params) {
   return ImageSpec{Format::null, {}, {*bytes / kSectorBytes}};
 }
 
+// Virtual PC before 2004 spread an image over .vhd, .v01 to .v63.
+bool is_part_of_split_image(std::string_view path) {
+  if (path.size() < 4) return false;
+  const auto ending = path.substr(path.size() - 4);
+  const auto digit = [&](std::size_t i) { return ending[i] >= '0' && ending[i] <= '9'; };
+  return ending[0] == '.' && (ending[1] == 'v' || ending[1] == 'V') && digit(2) && digit(3);
+}
+
 Expected<ImageSpec> parse_path(Format format, std::string_view path, std::string_view params) {
   if (path.empty()) return bad_spec("no path", params);
   if (path.front() != '/') return bad_spec("the path is not absolute", params);
   if (path.size() > kPathBytesMax) return bad_spec("the path is too long", params);
+  if (format == Format::vhd && is_part_of_split_image(path)) {
+    return bad_spec("a part of a split image, which is not served", params);
+  }
   return ImageSpec{format, std::string(path), {}};
 }
 

@@ -1,8 +1,7 @@
 #include "vhd/metadata_ranges.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
+#include <iterator>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -12,17 +11,30 @@
 namespace xenblk::vhd {
 namespace {
 
-constexpr std::string_view kCookie = "tdbatmap";
-constexpr std::uint32_t kFirstVersionWithBatmap = 0x00010001;
+// blktap has no other blocks, and counts on it.
+constexpr std::uint32_t kBatmapBlockBytes = 2U << 20;
 
-// Nothing when the header describes no range within the file after the table.
-std::optional<ByteRange> map_range(std::span<const std::byte> header, std::uint64_t header_end,
-                                   std::uint64_t file_end) {
-  const auto offset = load_big_endian<std::uint64_t>(header, 8);
-  const auto bytes = std::uint64_t{load_big_endian<std::uint32_t>(header, 16)} * kSectorBytes;
-  if (offset % kSectorBytes != 0 || offset < header_end || offset > file_end) return std::nullopt;
-  if (bytes > file_end - offset) return std::nullopt;
+// The part of the map that counts, if it lies within the file after its header.
+Expected<ByteRange> map_range(const BatmapHeader& header, const VhdLayout& layout,
+                              std::uint64_t header_end) {
+  const auto file_end = layout.footers.end_offset;
+  const auto offset = header.map_offset;
+  const auto space = std::uint64_t{header.map_sectors} * kSectorBytes;
+  const auto bytes = batmap_bytes(layout.capacity.n * kSectorBytes);
+  if (offset % kSectorBytes != 0 || offset < header_end || offset > file_end ||
+      space > file_end - offset) {
+    return fail(Errc::bad_image,
+                fmt::format("{} bytes at {:#x} are not within the file", space, offset));
+  }
+  if (bytes > space) {
+    return fail(Errc::bad_image, fmt::format("{} bytes at {:#x} are too few for {} blocks", space,
+                                             offset, layout.block_count));
+  }
   return ByteRange{offset, bytes};
+}
+
+void drop_batmap(VhdLayout& layout, std::string_view why) {
+  layout.warnings.push_back(fmt::format("batmap: {}; ignored", why));
 }
 
 Expected<ByteRange> free_space(const ParentLocator& locator, const VhdLayout& layout) {
@@ -55,22 +67,45 @@ Expected<void> add_locator(File& file, VhdLayout& layout, std::size_t slot) {
 }  // namespace
 
 Expected<void> add_batmap(File& file, VhdLayout& layout) {
-  const auto& footer = layout.footers.chosen;
-  if (footer.creator_name() != std::string_view("tap\0", 4)) return {};
-  if (footer.creator_version < kFirstVersionWithBatmap) return {};
-  const auto table_end = layout.metadata.back().end();
-  const auto file_end = layout.footers.end_offset;
-  if (file_end - table_end < kSectorBytes) return {};
-  std::array<std::byte, kSectorBytes> header;
-  if (auto ok = file.read_at(table_end, header); !ok) return ok;
-  if (std::memcmp(header.data(), kCookie.data(), kCookie.size()) != 0) return {};
-  const auto map = map_range(header, table_end + kSectorBytes, file_end);
-  if (!map) {
-    layout.warnings.push_back("batmap: not within the file; ignored");
+  if (!may_have_batmap(layout.footers.chosen)) return {};
+  const auto start = layout.metadata.back().end();
+  if (layout.footers.end_offset - start < kSectorBytes) return {};
+  Batmap batmap{.header = {start, kSectorBytes}};
+  if (auto ok = file.read_at(start, batmap.header_bytes); !ok) return ok;
+  const auto header = parse_batmap_header(batmap.header_bytes);
+  if (!header) {
+    drop_batmap(layout, header.error().text);
     return {};
   }
-  layout.metadata.push_back({table_end, kSectorBytes});
-  layout.metadata.push_back(*map);
+  if (header->encrypted) {
+    return fail(Errc::unsupported_image,
+                fmt::format("batmap at {:#x}: the image is encrypted", start));
+  }
+  const auto map = map_range(*header, layout, batmap.header.end());
+  if (!map) {
+    drop_batmap(layout, map.error().text);
+    return {};
+  }
+  batmap.map = *map;
+  layout.metadata.push_back(batmap.header);
+  layout.metadata.push_back({map->start, std::uint64_t{header->map_sectors} * kSectorBytes});
+  layout.batmap = std::move(batmap);
+  return {};
+}
+
+Expected<void> read_batmap(File& file, VhdLayout& layout) {
+  if (!layout.batmap) return {};
+  auto& batmap = *layout.batmap;
+  batmap.bits.resize(batmap.map.bytes);
+  if (auto ok = file.read_at(batmap.map.start, batmap.bits); !ok) return ok;
+  auto checked =
+      layout.shape.block_bytes == kBatmapBlockBytes
+          ? check_batmap_bits(batmap, std::span(layout.entries).first(layout.block_count))
+          : fail(Errc::bad_image,
+                 fmt::format("of blocks of {} bytes, not 2 MiB", layout.shape.block_bytes));
+  if (checked) return {};
+  drop_batmap(layout, checked.error().text);
+  batmap.bits.clear();
   return {};
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "vhd/batmap_file.h"
 #include "vhd/create.h"
 
 namespace xenblk::vhd {
@@ -44,6 +45,12 @@ Expected<WritableEnd> prepare_for_writing(File& file, const VhdLayout& layout) {
   end.footer_offset = round_up(std::max(layout.end_of_data, footers.end_offset), kSectorBytes);
   if (!layout.footer_at_end_valid || end.footer_offset + kFooterBytes != footers.file_bytes) {
     if (auto ok = write_durably(file, end.footer_offset, end.footer); !ok) {
+      return std::unexpected(ok.error());
+    }
+  }
+  if (layout.batmap) {
+    const std::vector<std::byte> nothing(layout.batmap->map.bytes);
+    if (auto ok = store_batmap(file, *layout.batmap, nothing); !ok) {
       return std::unexpected(ok.error());
     }
   }

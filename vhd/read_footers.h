@@ -20,11 +20,13 @@ struct Footers {
   std::uint64_t end_offset = 0;  // where the footer at the end lies or would lie
   std::optional<Footer> at_end;  // valid, and of the same image as the copy
   FooterBytes at_end_bytes = {};
-  bool copy_valid = false;          // at offset 0; dynamic images only
-  bool other_image_at_end = false;  // a valid footer of another image lies at the end
+  bool copy_valid = false;                        // at offset 0; dynamic images only
+  bool other_image_at_end = false;                // a valid footer of another image lies at the end
+  ChecksumRule checksums = ChecksumRule::verify;  // by which they were read
   std::vector<std::string> warnings;
 };
 
-Expected<Footers> read_footers(File& file);
+// What is read with checksums ignored can be opened read-only.
+Expected<Footers> read_footers(File& file, ChecksumRule checksums = ChecksumRule::verify);
 
 }  // namespace xenblk::vhd

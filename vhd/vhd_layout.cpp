@@ -35,7 +35,7 @@ Expected<void> read_header(File& file, VhdLayout& layout) {
   }
   DynamicHeaderBytes bytes;
   if (auto ok = file.read_at(offset, bytes); !ok) return ok;
-  auto header = parse_dynamic_header(bytes);
+  auto header = parse_dynamic_header(bytes, layout.footers.checksums);
   if (!header) {
     return fail(header.error().code,
                 fmt::format("header at {:#x}: {}", offset, header.error().text));
@@ -134,6 +134,9 @@ Expected<std::uint64_t> check_blocks(VhdLayout& layout, Access access) {
 }
 
 Expected<void> check_writable(const VhdLayout& layout) {
+  if (layout.footers.checksums == ChecksumRule::ignore) {
+    return fail(Errc::unsupported_image, "an image whose checksums are ignored is read-only");
+  }
   if (layout.header.data_offset != kNoOffset && layout.header.data_offset != 0xffffffff) {
     return fail(Errc::unsupported_image,
                 fmt::format("header: a further header at {:#x} is served read-only",
@@ -159,6 +162,7 @@ Expected<VhdLayout> read_vhd_layout(File& file, Footers footers) {
   if (auto ok = add_batmap(file, layout); !ok) return std::unexpected(ok.error());
   if (auto ok = add_locators(file, layout); !ok) return std::unexpected(ok.error());
   if (auto ok = read_table(file, layout); !ok) return std::unexpected(ok.error());
+  if (auto ok = read_batmap(file, layout); !ok) return std::unexpected(ok.error());
   const auto end_of_blocks = check_blocks(layout, file.access());
   if (!end_of_blocks) return std::unexpected(end_of_blocks.error());
   if (layout.footers.at_end && !layout.footer_at_end_valid) {

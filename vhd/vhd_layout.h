@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "vhd/format/batmap.h"
 #include "vhd/format/block_table.h"
 #include "vhd/format/dynamic_header.h"
 #include "vhd/format/footer.h"
@@ -23,6 +25,7 @@ struct VhdLayout {
   // The table's entries, in whole sectors of it. Those from block_count on are of no block, and are
   // kept because they share a sector with some that are.
   std::vector<std::uint32_t> entries;
+  std::optional<Batmap> batmap;
   std::vector<LocatorData> locators;  // of a differencing image: those that make sense
   ParentPaths parents;                // of a differencing image; its warnings are among `warnings`
   std::vector<ByteRange> metadata;    // footer copy, header, table, batmap, locators

@@ -39,6 +39,14 @@ Expected<std::vector<std::string>> names(const std::string& path, const toml::no
   return result;
 }
 
+std::optional<std::uint32_t>* number_of(std::string_view key, Settings& settings) {
+  if (key == "max-ring-order") return &settings.max_ring_order;
+  if (key == "max-queues") return &settings.max_queues;
+  if (key == "workers") return &settings.workers;
+  if (key == "max-indirect-segments") return &settings.max_indirect_segments;
+  return nullptr;
+}
+
 Expected<void> take(const std::string& path, std::string_view key, const toml::node& node,
                     Settings& settings) {
   if (key == "backend-names") {
@@ -47,10 +55,7 @@ Expected<void> take(const std::string& path, std::string_view key, const toml::n
     settings.backend_names = std::move(*value);
     return {};
   }
-  auto* field = key == "max-ring-order" ? &settings.max_ring_order
-                : key == "max-queues"   ? &settings.max_queues
-                : key == "workers"      ? &settings.workers
-                                        : nullptr;
+  auto* field = number_of(key, settings);
   if (field == nullptr) return at(path, node.source(), fmt::format("unknown key {}", key));
   const auto value = number(path, key, node);
   if (!value) return std::unexpected(value.error());

@@ -16,6 +16,7 @@ struct Settings {
   std::optional<std::uint32_t> max_ring_order;
   std::optional<std::uint32_t> max_queues;
   std::optional<std::uint32_t> workers;
+  std::optional<std::uint32_t> max_indirect_segments;
 };
 
 // Errors: bad_spec with one line "file:line: reason" (unknown keys are errors), or why it cannot be

@@ -80,6 +80,8 @@ Options combine(const Settings& line, const Settings& file) {
       choose(line.max_ring_order, file.max_ring_order, blkif::kMaxRingOrder);
   backend.offer.max_queues =
       choose(line.max_queues, file.max_queues, std::min(processors(), kDefaultQueuesAtMost));
+  backend.offer.max_indirect_segments = choose(
+      line.max_indirect_segments, file.max_indirect_segments, negotiation::kUsualIndirectSegments);
   backend.workers = choose(line.workers, file.workers, std::min(processors(), kMostWorkers));
   return options;
 }
@@ -103,6 +105,10 @@ Expected<void> check_settings(const Settings& settings) {
   if (auto fine = within("max-ring-order", settings.max_ring_order, 0, blkif::kMaxRingOrder); !fine)
     return fine;
   if (auto fine = within("max-queues", settings.max_queues, 1, negotiation::kMostQueues); !fine)
+    return fine;
+  if (auto fine = within("max-indirect-segments", settings.max_indirect_segments, 0,
+                         blkif::kMaxIndirectSegments);
+      !fine)
     return fine;
   return within("workers", settings.workers, 1, kMostWorkers);
 }

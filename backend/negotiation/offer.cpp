@@ -7,7 +7,8 @@ std::vector<Node> offer_nodes(const Offer& offer) {
   // max-ring-pages only.
   return {{"max-ring-page-order", std::to_string(offer.max_ring_order)},
           {"max-ring-pages", std::to_string(1U << offer.max_ring_order)},
-          {"multi-queue-max-queues", std::to_string(offer.max_queues)}};
+          {"multi-queue-max-queues", std::to_string(offer.max_queues)},
+          {"feature-max-indirect-segments", std::to_string(offer.max_indirect_segments)}};
 }
 
 std::vector<Node> property_nodes(const DiskProperties& disk) {
@@ -21,7 +22,13 @@ std::vector<Node> property_nodes(const DiskProperties& disk) {
           {"info", std::to_string(info)},
           {"feature-flush-cache", "1"},
           {"feature-barrier", "1"},
-          {"feature-persistent", "0"}};
+          {"feature-persistent", "0"},
+          // Always both extents (blkif.h note 4), and 0 rather than nothing: what an earlier daemon
+          // wrote there would still stand.
+          {"feature-discard", disk.discard ? "1" : "0"},
+          {"discard-granularity", std::to_string(disk.discard_granularity_bytes)},
+          {"discard-alignment", std::to_string(disk.discard_alignment_bytes)},
+          {"discard-secure", "0"}};
 }
 
 }  // namespace xenblk::negotiation

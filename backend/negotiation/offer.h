@@ -12,11 +12,15 @@
 namespace xenblk::negotiation {
 
 inline constexpr std::uint32_t kMostQueues = 16;
+// What Linux's blkback offers: requests of 1 MiB.
+inline constexpr std::uint32_t kUsualIndirectSegments = 256;
 
 // Limits that the frontend reads before it chooses; published with InitWait.
 struct Offer {
   std::uint32_t max_ring_order = blkif::kMaxRingOrder;  // 0 to 4
   std::uint32_t max_queues = 1;                         // 1 to kMostQueues
+  // Segments of an indirect request; 0: none are served. Up to blkif::kMaxIndirectSegments.
+  std::uint32_t max_indirect_segments = kUsualIndirectSegments;
 };
 
 // The disk as the frontend sees it; published with Connected.
@@ -27,6 +31,9 @@ struct DiskProperties {
   Access access = Access::read_write;
   bool cdrom = false;
   bool removable = false;
+  bool discard = false;
+  std::uint32_t discard_granularity_bytes = kSectorBytes;
+  std::uint32_t discard_alignment_bytes = 0;
 };
 
 struct Node {

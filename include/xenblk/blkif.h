@@ -32,6 +32,7 @@ enum class Status : std::int16_t { okay = 0, error = -1, eopnotsupp = -2 };
 inline constexpr std::uint32_t kMaxSegments = 11;      // BLKIF_MAX_SEGMENTS_PER_REQUEST
 inline constexpr std::uint32_t kMaxIndirectPages = 8;  // BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST
 inline constexpr std::uint32_t kSegmentsPerIndirectPage = kPageBytes / 8;
+inline constexpr std::uint32_t kMaxIndirectSegments = kMaxIndirectPages * kSegmentsPerIndirectPage;
 inline constexpr std::uint32_t kMaxRingOrder = 4;  // XENBUS_MAX_RING_GRANT_ORDER of Linux
 inline constexpr std::uint32_t kMaxRingPages = 1U << kMaxRingOrder;
 inline constexpr std::uint8_t kDiscardFlagSecure = 1;

@@ -119,6 +119,13 @@ TEST_F(ConfigFile, RefusesAValueOutOfRange) {
   write("max-ring-order = 9\n");
   EXPECT_EQ(refusal(), path_ + ": max-ring-order is 9, must be 0 to 4");
 }
+TEST_F(ConfigFile, SetsTheLargestRequest) {
+  EXPECT_EQ(options({}).backend.offer.max_indirect_segments, 256U);
+  write("max-indirect-segments = 4096\n");
+  EXPECT_EQ(options({"-c", path_.c_str()}).backend.offer.max_indirect_segments, 4096U);
+  write("max-indirect-segments = 4097\n");
+  EXPECT_EQ(refusal(), path_ + ": max-indirect-segments is 4097, must be 0 to 4096");
+}
 TEST_F(ConfigFile, RefusesNamesThatAreNoList) {
   write("backend-names = \"vbd\"\n");
   EXPECT_EQ(refusal(), path_ + ":1: backend-names must be a list of strings");

@@ -72,7 +72,7 @@ TEST_F(Session, PublishesSizeAndFeatures) {
   EXPECT_TRUE(properties.flush);
   EXPECT_TRUE(properties.barrier);
   EXPECT_FALSE(properties.persistent);
-  EXPECT_FALSE(properties.discard);
+  EXPECT_TRUE(properties.discard);
 }
 
 TEST_F(Session, FlushesAndServesBarriers) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 namespace xenblk::negotiation {
@@ -211,8 +212,10 @@ TEST(Session, AsksForABoundedNumberOfNodes) {
 }
 
 TEST(Offer, SaysTheRingSizeInBothSchemes) {
-  const std::vector<Node> expected{
-      {"max-ring-page-order", "3"}, {"max-ring-pages", "8"}, {"multi-queue-max-queues", "2"}};
+  const std::vector<Node> expected{{"max-ring-page-order", "3"},
+                                   {"max-ring-pages", "8"},
+                                   {"multi-queue-max-queues", "2"},
+                                   {"feature-max-indirect-segments", "256"}};
   EXPECT_EQ(offer_nodes({.max_ring_order = 3, .max_queues = 2}), expected);
 }
 
@@ -228,8 +231,23 @@ TEST(Properties, HoldAllThatALinuxFrontendDemands) {
                                    {"info", "7"},
                                    {"feature-flush-cache", "1"},
                                    {"feature-barrier", "1"},
-                                   {"feature-persistent", "0"}};
+                                   {"feature-persistent", "0"},
+                                   {"feature-discard", "0"},
+                                   {"discard-granularity", "512"},
+                                   {"discard-alignment", "0"},
+                                   {"discard-secure", "0"}};
   EXPECT_EQ(nodes, expected);
+}
+
+TEST(Properties, SayWhatADiscardFrees) {
+  const auto nodes = property_nodes({.capacity = {2048},
+                                     .discard = true,
+                                     .discard_granularity_bytes = 65536,
+                                     .discard_alignment_bytes = 4096});
+  for (const Node& node : {Node{"feature-discard", "1"}, Node{"discard-granularity", "65536"},
+                           Node{"discard-alignment", "4096"}, Node{"discard-secure", "0"}}) {
+    EXPECT_NE(std::ranges::find(nodes, node), nodes.end()) << node.name;
+  }
 }
 
 }  // namespace

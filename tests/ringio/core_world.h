@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -16,9 +17,23 @@
 
 namespace xenblk::ringio::test {
 
-// An engine without files: it only runs tasks.
+class VirtualClock final : public Clock {
+ public:
+  Instant now() const noexcept override { return now_; }
+  void advance(std::chrono::nanoseconds time) {
+    now_.ns += static_cast<std::uint64_t>(time.count());
+  }
+
+ private:
+  Instant now_{1'000'000'000};
+};
+
+// An engine without files: it only runs tasks. A turn without any takes a microsecond, or as long
+// as it may when that has an end.
 class TaskEngine final : public LoopEngine {
  public:
+  explicit TaskEngine(VirtualClock& clock) : clock_(clock) {}
+
   void submit(IoOp&) noexcept override { assert(false && "this engine has no files"); }
   void post(Task& task) noexcept override { tasks_.push_back(task); }
   void turn(std::chrono::nanoseconds patience) noexcept override {
@@ -26,6 +41,9 @@ class TaskEngine final : public LoopEngine {
     TaskList now;
     now.swap(tasks_);
     last_turn_ran = !now.empty();
+    if (!last_turn_ran && patience != kForever) {
+      clock_.advance(std::max(patience, std::chrono::nanoseconds(1000)));
+    }
     while (!now.empty()) {
       Task& task = now.front();
       now.pop_front();
@@ -37,21 +55,14 @@ class TaskEngine final : public LoopEngine {
   std::chrono::nanoseconds last_patience = kNoWait;
 
  private:
+  VirtualClock& clock_;
   TaskList tasks_;
-};
-
-class VirtualClock final : public Clock {
- public:
-  Instant now() const noexcept override { return now_; }
-  void advance(std::uint64_t ns) { now_.ns += ns; }
-
- private:
-  Instant now_;
 };
 
 struct CoreOptions {
   std::uint32_t request_slots = 512;
   std::size_t arena_bytes = std::size_t{4} << 20;
+  PollingOptions polling = {};
 };
 
 class CoreWorld {
@@ -62,7 +73,8 @@ class CoreWorld {
                                                     .grants = *grants,
                                                     .clock = clock,
                                                     .arena = arena.memory(),
-                                                    .request_slots = options.request_slots});
+                                                    .request_slots = options.request_slots,
+                                                    .polling = options.polling});
   }
   ~CoreWorld() {
     image->release_all();
@@ -114,8 +126,8 @@ class CoreWorld {
   loopback::LoopbackXen xen;
   std::unique_ptr<EventChannels> channels = *xen.host().open_event_channels();
   std::unique_ptr<GrantTable> grants = *xen.host().open_grant_table();
-  TaskEngine engine;
   VirtualClock clock;
+  TaskEngine engine{clock};
   Arena arena;
   std::shared_ptr<MemoryImage> image = std::make_shared<MemoryImage>(SectorCount{4096});
   std::unique_ptr<WorkerCore> core;
@@ -141,9 +153,10 @@ class OneQueue : public testing::TestWithParam<blkif::Layout> {
   }
 };
 
-#define XENBLK_FOR_BOTH_LAYOUTS(suite)                                                    \
-  INSTANTIATE_TEST_SUITE_P(Layouts, suite,                                                \
-                           testing::Values(blkif::Layout::x86_32, blkif::Layout::x86_64), \
-                           [](const auto& tested) { return layout_name(tested.param); })
+#define XENBLK_FOR_ALL_LAYOUTS(suite)                                                       \
+  INSTANTIATE_TEST_SUITE_P(                                                                 \
+      Layouts, suite,                                                                       \
+      testing::Values(blkif::Layout::native, blkif::Layout::x86_32, blkif::Layout::x86_64), \
+      [](const auto& tested) { return layout_name(tested.param); })
 
 }  // namespace xenblk::ringio::test

@@ -88,6 +88,13 @@ class Decode : public testing::TestWithParam<Layout> {
   static RequestFields discard(std::uint64_t sector, std::uint64_t sectors) {
     return {.operation = op(Op::discard), .id = 77, .sector = sector, .discard_sectors = sectors};
   }
+  static RequestFields indirect(std::uint16_t segments) {
+    return {.operation = op(Op::indirect),
+            .id = 77,
+            .sector = 9,
+            .indirect_segments = segments,
+            .indirect_refs = {1, 2, 3, 4, 5, 6, 7, 8}};
+  }
   void expect_refused(const RequestFields& fields, Trouble trouble,
                       Status status = Status::error) const {
     const auto request = decoded(fields);
@@ -104,7 +111,8 @@ class Decode : public testing::TestWithParam<Layout> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Layouts, Decode, testing::Values(Layout::x86_32, Layout::x86_64),
+INSTANTIATE_TEST_SUITE_P(Layouts, Decode,
+                         testing::Values(Layout::native, Layout::x86_32, Layout::x86_64),
                          [](const auto& tested) { return layout_name(tested.param); });
 
 // --- operations ---
@@ -120,8 +128,9 @@ TEST_P(Decode, AnswersThePacketOperationWithNotSupported) {
 }
 TEST_P(Decode, AnswersIndirectRequestsWithNotSupportedAndTheOperationInside) {
   for (const std::uint8_t inner : std::array<std::uint8_t, 4>{0, 1, 6, 255}) {
-    RequestFields fields = transfer(Op::indirect, 0);
-    fields.nr_segments = inner;  // stands where the inner operation does
+    RequestFields fields = indirect(1);
+    fields.indirect_op = inner;
+    limits.indirect_segments_max = 0;
     const auto request = decoded(fields);
     ASSERT_FALSE(request.has_value());
     EXPECT_EQ(request.error(), (Refusal{77, inner, Status::eopnotsupp, Trouble::not_offered, 6}));
@@ -159,7 +168,7 @@ TEST_P(Decode, TakesAnEmptyFlushWhateverItsSectorIs) {
     const auto request = decoded(transfer(operation, 0, kMax64));
     ASSERT_TRUE(request.has_value());
     EXPECT_FALSE(request->carries_data());
-    EXPECT_EQ(request->data_bytes(), 0U);
+    EXPECT_TRUE(request->data().empty());
   }
 }
 
@@ -197,6 +206,38 @@ TEST_P(Decode, RefusesAPlaceNotAlignedToTheSectorSize) {
   expect_refused(discard(4, 5), Trouble::misaligned);
 }
 
+// --- indirect ---
+TEST_P(Decode, ReadsTheFieldsOfAnIndirectRequest) {
+  limits.indirect_segments_max = 4096;
+  const auto request = decoded(indirect(4096));
+  ASSERT_TRUE(request.has_value());
+  EXPECT_TRUE(request->indirect);
+  EXPECT_EQ(request->op, Op::read);
+  EXPECT_EQ(request->first, SectorIndex{9});
+  EXPECT_EQ(request->segment_count, 4096U);
+  EXPECT_EQ(request->table_bytes(), 32768U);
+  for (std::uint32_t i = 0; i < 8; ++i) EXPECT_EQ(request->table_refs[i].n, i + 1);
+}
+TEST_P(Decode, CompletesAnIndirectRequestWithItsSegments) {
+  limits.indirect_segments_max = 512;
+  auto request = *decoded(indirect(12));
+  std::vector<Segment> table(12, Segment{{5}, 0, 7});
+  table[3] = {{6}, 2, 2};
+  ASSERT_TRUE(decode_table(request, table.data(), limits).has_value());
+  EXPECT_EQ(request.count, SectorCount{11 * 8 + 1});
+  EXPECT_EQ(request.data()[3], table[3]);
+}
+TEST_P(Decode, RefusesSegmentsOfAnIndirectRequestAsAnyOther) {
+  limits.indirect_segments_max = 512;
+  auto request = *decoded(indirect(300));
+  std::vector<Segment> table(300, Segment{{5}, 0, 7});
+  EXPECT_EQ(decode_table(request, table.data(), limits).error(),
+            (Refusal{77, op(Op::read), Status::error, Trouble::out_of_range, 9}));
+  table[299].last_sect = 8;
+  EXPECT_EQ(decode_table(request, table.data(), limits).error(),
+            (Refusal{77, op(Op::read), Status::error, Trouble::segment_sectors, 299}));
+}
+
 // --- range on the disk ---
 TEST_P(Decode, TakesTheLastSectorsOfTheDisk) {
   expect_taken(transfer(Op::write, 1, 992));
@@ -222,6 +263,14 @@ TEST_P(Decode, ChecksTheRangeOfADiscard) {
   expect_refused(discard(kMax64, kMax64), Trouble::out_of_range);
   expect_refused(discard(kMax64, 1), Trouble::out_of_range);
   expect_refused(discard(1000, 0), Trouble::segment_count);
+}
+
+TEST_P(Decode, RefusesASecureDiscard) {
+  auto fields = discard(0, 8);
+  fields.discard_flag = 0xfe;
+  expect_taken(fields);
+  fields.discard_flag = 1;
+  expect_refused(fields, Trouble::not_offered, Status::eopnotsupp);
 }
 
 // --- read-only disk ---
@@ -260,7 +309,7 @@ TEST_P(Decode, GivesOnlyRequestsThatKeepTheLimits) {
       for (auto& word : raw.words) word &= random() % 2 ? 0x0000'0707U : ~0U;
     }
     const auto request = decode(raw, GetParam(), limits);
-    if (!request) continue;
+    if (!request || request->indirect) continue;
     ASSERT_LE(request->segment_count, blkif::kMaxSegments);
     ASSERT_TRUE(request->count.n == 0 || fits(request->first, request->count, limits.capacity));
     std::uint64_t sectors = 0;

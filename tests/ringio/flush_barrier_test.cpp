@@ -23,7 +23,7 @@ class FlushAndBarrier : public OneQueue {
     world.settle();
   }
 };
-XENBLK_FOR_BOTH_LAYOUTS(FlushAndBarrier);
+XENBLK_FOR_ALL_LAYOUTS(FlushAndBarrier);
 
 TEST_P(FlushAndBarrier, AnEmptyFlushFlushes) {
   EXPECT_EQ(world.status(queue, empty(Op::flush_diskcache)), Status::okay);
@@ -129,7 +129,7 @@ TEST_P(FlushAndBarrier, ADiscardReachesTheImage) {
 
 // --- what was not offered ---
 class NothingOffered : public OneQueue {};
-XENBLK_FOR_BOTH_LAYOUTS(NothingOffered);
+XENBLK_FOR_ALL_LAYOUTS(NothingOffered);
 
 TEST_P(NothingOffered, IsNotSupported) {
   auto setup = queue.setup(world.image);

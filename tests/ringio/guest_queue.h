@@ -64,6 +64,28 @@ class GuestQueue {
     return transfer(blkif::Op::write, sector, {{ref}});
   }
 
+  // The same as an indirect request, with its segments in pages of the guest's that nobody else
+  // uses.
+  FrontendRequest indirect(blkif::Op op, std::uint64_t sector,
+                           const std::vector<FrontendSegment>& data) {
+    FrontendRequest request{.op = wire(blkif::Op::indirect),
+                            .id = next_id++,
+                            .sector = {sector},
+                            .indirect_op = wire(op),
+                            .indirect_segment_count = static_cast<std::uint16_t>(data.size())};
+    const std::size_t pages = std::max<std::size_t>((data.size() + 511) / 512, 1);
+    const auto memory = guest->allocate_pages(static_cast<std::uint32_t>(pages));
+    for (std::size_t i = 0; i < data.size(); ++i) {
+      std::ranges::copy(loopback::encode(data[i]), memory.begin() + static_cast<long>(i * 8));
+    }
+    for (std::size_t page = 0; page < pages && page < request.indirect_refs.size(); ++page) {
+      request.indirect_refs[page] =
+          guest->grant(memory.data() + page * kPageBytes, kBackend, Access::read_only);
+    }
+    table = memory;
+    return request;
+  }
+
   std::uint64_t put(const FrontendRequest& request) {
     ring.put(request);
     return request.id;
@@ -92,6 +114,7 @@ class GuestQueue {
   std::unique_ptr<loopback::GuestPort> port;
   std::shared_ptr<QueueCounters> counters = std::make_shared<QueueCounters>();
   std::uint64_t next_id = 1000;
+  std::span<std::byte> table;  // of the last indirect request
 };
 
 }  // namespace xenblk::ringio::test

@@ -30,7 +30,7 @@ class HostileRequest : public OneQueue {
     return request;
   }
 };
-XENBLK_FOR_BOTH_LAYOUTS(HostileRequest);
+XENBLK_FOR_ALL_LAYOUTS(HostileRequest);
 
 // --- operations ---
 TEST_P(HostileRequest, UnknownOperationsAreNotSupported) {
@@ -288,7 +288,7 @@ class ReadOnlyDisk : public OneQueue {
     world.connect(std::move(setup));
   }
 };
-XENBLK_FOR_BOTH_LAYOUTS(ReadOnlyDisk);
+XENBLK_FOR_ALL_LAYOUTS(ReadOnlyDisk);
 
 TEST_P(ReadOnlyDisk, RefusesEveryChange) {
   for (const auto op : {Op::write, Op::write_barrier, Op::flush_diskcache}) {
@@ -315,7 +315,7 @@ class LargeSectors : public OneQueue {
     world.connect(std::move(setup));
   }
 };
-XENBLK_FOR_BOTH_LAYOUTS(LargeSectors);
+XENBLK_FOR_ALL_LAYOUTS(LargeSectors);
 
 TEST_P(LargeSectors, RefuseWhatIsNotAligned) {
   expect_alive();

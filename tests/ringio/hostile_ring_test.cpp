@@ -13,7 +13,7 @@ using blkif::RingOffsets;
 using blkif::Status;
 
 class HostileRing : public OneQueue {};
-XENBLK_FOR_BOTH_LAYOUTS(HostileRing);
+XENBLK_FOR_ALL_LAYOUTS(HostileRing);
 
 // --- producer overrun ---
 TEST_P(HostileRing, AnOverrunStopsTheRingAndIsReportedOnce) {

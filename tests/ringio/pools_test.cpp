@@ -16,15 +16,20 @@ namespace {
 constexpr std::size_t kMiB = std::size_t{1} << 20;
 
 // --- slots ---
-constexpr std::array kSteps = {Step::free,     Step::taken,    Step::data_in,
+constexpr std::array kSteps = {Step::free,     Step::taken,    Step::table_in, Step::data_in,
                                Step::at_image, Step::data_out, Step::answered};
 
-TEST(SlotLife, LeavesEveryStepOnlyTowardsTheAnswer) {
+TEST(SlotLife, LeavesEveryStepTowardsTheAnswerOrForItsNextPiece) {
   for (const Step from : kSteps) {
     for (const Step to : kSteps) {
-      EXPECT_TRUE(!may_follow(from, to) || from == Step::answered || to >= from);
+      const bool next_piece = (from == Step::at_image && to == Step::data_in) ||
+                              (from == Step::data_out && to == Step::at_image);
+      EXPECT_TRUE(!may_follow(from, to) || from == Step::answered || to >= from || next_piece);
     }
   }
+}
+TEST(SlotLife, NeverFetchesItsSegmentsTwice) {
+  for (const Step from : kSteps) EXPECT_EQ(may_follow(from, Step::table_in), from == Step::taken);
 }
 TEST(SlotLife, IsAnsweredOnce) {
   for (const Step to : kSteps) EXPECT_EQ(may_follow(Step::answered, to), to == Step::free);

@@ -22,7 +22,7 @@ class QueueLife : public OneQueue {
     return id.error().code;
   }
 };
-XENBLK_FOR_BOTH_LAYOUTS(QueueLife);
+XENBLK_FOR_ALL_LAYOUTS(QueueLife);
 
 // --- what cannot be connected ---
 TEST_P(QueueLife, RefusesAWrongRingReference) {

@@ -54,7 +54,8 @@ class Ring : public testing::TestWithParam<Layout> {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Layouts, Ring, testing::Values(Layout::x86_32, Layout::x86_64),
+INSTANTIATE_TEST_SUITE_P(Layouts, Ring,
+                         testing::Values(Layout::native, Layout::x86_32, Layout::x86_64),
                          [](const auto& tested) { return layout_name(tested.param); });
 
 TEST_P(Ring, IsEmptyWhenNothingWasProduced) {

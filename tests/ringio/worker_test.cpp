@@ -9,6 +9,7 @@
 #include <map>
 #include <random>
 #include <thread>
+#include <tuple>
 
 #include "tests/ringio/guest_queue.h"
 #include "tests/ringio/memory_image.h"
@@ -176,7 +177,8 @@ TEST_F(WorkerTest, SurvivesAGuestThatConnectsAndClosesAsFastAsItCan) {
 // double fetch a checked value could differ from the used one, and an address sanitizer would see
 // where it went.
 class Mutator : public WorkerTest, public testing::WithParamInterface<Layout> {};
-INSTANTIATE_TEST_SUITE_P(Layouts, Mutator, testing::Values(Layout::x86_32, Layout::x86_64),
+INSTANTIATE_TEST_SUITE_P(Layouts, Mutator,
+                         testing::Values(Layout::native, Layout::x86_32, Layout::x86_64),
                          [](const auto& tested) { return layout_name(tested.param); });
 
 TEST_P(Mutator, SlotsThatChangeWhileTheyAreReadDoNoHarm) {
@@ -224,6 +226,40 @@ TEST_P(Mutator, SlotsThatChangeWhileTheyAreReadDoNoHarm) {
   EXPECT_EQ(queue.counters->in_flight.get(), 0U);
   EXPECT_GT(queue.counters->reads.get() + queue.counters->writes.get(), 0U)
       << "too hostile to matter";
+}
+
+// One guest and one worker that wake each other, or find each other awake, at every possible
+// moment: a wake-up that is lost on either side would be waited for in vain.
+class WakeUps : public WorkerTest,
+                public testing::WithParamInterface<std::tuple<Layout, std::chrono::microseconds>> {
+};
+INSTANTIATE_TEST_SUITE_P(
+    Layouts, WakeUps,
+    testing::Combine(testing::Values(Layout::native, Layout::x86_32, Layout::x86_64),
+                     testing::Values(std::chrono::microseconds(0), std::chrono::microseconds(5),
+                                     std::chrono::microseconds(100))));
+
+TEST_P(WakeUps, AreNeverLost) {
+  const auto [layout, window] = GetParam();
+  const auto seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  worker.reset();
+  start({.polling = {.window = window, .budget_percent = 100}});
+  GuestQueue queue(domain, layout);
+  const auto page = queue.page();
+  const QueueId id = connect(queue);
+  for (int round = 0; round < 10'000; ++round) {
+    const std::size_t requests = 1 + random() % 3;
+    for (std::size_t i = 0; i < requests; ++i) queue.put(queue.read(0, page.ref));
+    queue.push();
+    ASSERT_EQ(await(queue, requests).size(), requests) << "in round " << round;
+    // Now and then long enough for the worker to be about to sleep, or to have just slept.
+    for (auto spin = random() % 4096; spin != 0; --spin) {
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    }
+  }
+  disconnect(id);
 }
 
 // --- valid load, random, against a model ---

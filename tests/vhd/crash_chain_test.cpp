@@ -10,10 +10,10 @@ namespace {
 
 using test::base_seed;
 using test::ChainBuilder;
+using test::CrashDisk;
 using test::kCapacitySectors;
 using test::run_lives;
 using test::seed_count;
-using test::SimDisk;
 
 constexpr std::uint32_t kBlockBytes = 16384;
 
@@ -51,7 +51,7 @@ TEST(CrashOfAChild, LosesNothingThatWasPromised) {
     const auto seed = base + static_cast<std::uint64_t>(i);
     ChainBuilder chain(seed);
     build(chain);
-    const auto result = run_lives(scene_on(chain), seed, 5, [](SimDisk&) {});
+    const auto result = run_lives(scene_on(chain), seed, 5, [](CrashDisk&) {});
     ASSERT_EQ(result.wrong, "") << "XENBLK_TEST_SEED=" << seed;
     kills += result.kills;
     power_cuts += result.power_cuts;
@@ -68,7 +68,7 @@ TEST(CrashOfAChild, IsNoticedWhenTheDiskDoesNotSync) {
     ChainBuilder chain(seed);
     build(chain);
     const auto result =
-        run_lives(scene_on(chain), seed, 2, [](SimDisk& disk) { disk.loses_syncs = true; });
+        run_lives(scene_on(chain), seed, 2, [](CrashDisk& disk) { disk.loses_syncs = true; });
     seen += result.wrong.empty() ? 0 : 1;
   }
   EXPECT_GT(seen, 0) << "XENBLK_TEST_SEED=" << base;
@@ -80,7 +80,7 @@ TEST(CrashOfAChild, LosesNothingWhenOperationsFail) {
     const auto seed = base + static_cast<std::uint64_t>(i);
     ChainBuilder chain(seed);
     build(chain);
-    const auto result = run_lives(scene_on(chain), seed, 4, [](SimDisk& disk) {
+    const auto result = run_lives(scene_on(chain), seed, 4, [](CrashDisk& disk) {
       disk.fault = [&disk](const IoOp&) {
         const auto dice = disk.random()() % 60;
         return dice == 0 ? EIO : dice == 1 ? ENOSPC : 0;

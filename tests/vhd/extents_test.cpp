@@ -57,7 +57,7 @@ TEST_F(DynamicExtents, TheBitmapOfAnotherWriterIsAsked) {
   ASSERT_TRUE(image_->finish());
   image_.reset();
   // The bitmap of the only block is the sector before its 8 data sectors, which the footer follows.
-  const auto footer = disk_.content().size_bytes / kSectorBytes - 1;
+  const auto footer = disk_.content().size_bytes() / kSectorBytes - 1;
   test::SimFile file(disk_, Access::read_write);
   std::array<std::byte, kSectorBytes> bitmap = {std::byte{0x38}};
   ASSERT_TRUE(file.write_at((footer - 9) * kSectorBytes, bitmap));

@@ -72,8 +72,7 @@ TEST(Footer, RefusesEveryFlippedBit) {
   for (std::size_t i = 0; i < kFooterBytes; ++i) {
     auto bytes = write_footer(example_footer());
     bytes[i] ^= std::byte{1};
-    // Setting the hidden byte without a new checksum is what old blktap did.
-    EXPECT_EQ(parse_footer(bytes).has_value(), i == 85) << i;
+    EXPECT_FALSE(parse_footer(bytes)) << i;
   }
 }
 TEST(Footer, NamesTheToolForAnInterruptedResize) {

@@ -9,8 +9,8 @@
 #include <random>
 
 #include "tests/vhd/blocking_disk.h"
+#include "tests/vhd/crash_disk.h"
 #include "tests/vhd/disk_model.h"
-#include "tests/vhd/sim_disk.h"
 #include "vhd/create.h"
 #include "vhd/open_vhd.h"
 #include "vhd/read_footers.h"
@@ -30,20 +30,20 @@ struct Scene {
   bool frees = false;  // discards and writes of zeroes are part of the work
 };
 
-inline Expected<std::unique_ptr<Image>> open_scene(const Scene& scene, SimDisk& disk,
+inline Expected<std::unique_ptr<Image>> open_scene(const Scene& scene, CrashDisk& disk,
                                                    Access access) {
-  return vhd::open_vhd_image(std::make_unique<SimFile>(disk, access), 512, kTuning,
+  return vhd::open_vhd_image(std::make_unique<CrashFile>(disk, access), 512, kTuning,
                              [&](const vhd::ParentReference&) { return scene.parents; });
 }
 
 // What is wrong with what a crash left; empty when nothing is. `actual` is told what is there.
-inline std::string check_crashed(const Scene& scene, const SimContent& content,
+inline std::string check_crashed(const Scene& scene, const CrashContent& content,
                                  const DiskModel& model, Crash crash, Access access,
                                  DiskModel* actual = nullptr) {
-  SimDisk disk(1, content);
+  CrashDisk disk(1, content);
   auto image = open_scene(scene, disk, access);
   if (!image) return "cannot open: " + describe(image.error());
-  SimEngine engine(disk);
+  CrashEngine engine(disk);
   BlockingDisk reader(**image, engine);
   for (std::uint64_t first = 0; first < model.size(); first += kCheckSectors) {
     const auto read = reader.read(first, std::min(kCheckSectors, model.size() - first));
@@ -56,9 +56,9 @@ inline std::string check_crashed(const Scene& scene, const SimContent& content,
 }
 
 // From the end of opening on there is never a moment without a footer at the end.
-inline bool has_footer_at_end(const SimContent& content) {
-  SimDisk disk(1, content);
-  SimFile file(disk, Access::read_only);
+inline bool has_footer_at_end(const CrashContent& content) {
+  CrashDisk disk(1, content);
+  CrashFile file(disk, Access::read_only);
   const auto footers = vhd::read_footers(file);
   return footers && footers->at_end;
 }
@@ -66,7 +66,7 @@ inline bool has_footer_at_end(const SimContent& content) {
 // One image under random work by several engines.
 class Work {
  public:
-  Work(const Scene& scene, SimDisk& disk, DiskModel& model)
+  Work(const Scene& scene, CrashDisk& disk, DiskModel& model)
       : scene_(scene), disk_(disk), model_(model) {
     for (auto& request : requests_) request.work = this;
   }
@@ -155,9 +155,9 @@ class Work {
   }
 
   const Scene& scene_;
-  SimDisk& disk_;
+  CrashDisk& disk_;
   DiskModel& model_;
-  std::array<SimEngine, 3> engines_{SimEngine(disk_), SimEngine(disk_), SimEngine(disk_)};
+  std::array<CrashEngine, 3> engines_{CrashEngine(disk_), CrashEngine(disk_), CrashEngine(disk_)};
   std::array<Request, 24> requests_;
   std::unique_ptr<Image> image_;
   int failed_ = 0;
@@ -180,15 +180,15 @@ struct LivesResult {
   int power_cuts = 0;
 };
 
-using Prepare = std::function<void(SimDisk&)>;
+using Prepare = std::function<void(CrashDisk&)>;
 
 // Several lives of one image: each ends with a crash, and the next goes on with what that left.
 inline LivesResult run_lives(const Scene& scene, std::uint64_t seed, int lives,
                              const Prepare& prepare) {
   LivesResult result;
   DiskModel model(kCapacitySectors);
-  auto disk = std::make_unique<SimDisk>(seed);
-  SimFile file(*disk, Access::read_write);
+  auto disk = std::make_unique<CrashDisk>(seed);
+  CrashFile file(*disk, Access::read_write);
   scene.create(file);
   if (!scene.base.empty()) model.rebase(0, scene.base);
   for (int life = 0; life < lives && result.wrong.empty(); ++life) {
@@ -219,7 +219,7 @@ inline LivesResult run_lives(const Scene& scene, std::uint64_t seed, int lives,
     result.wrong = check_crashed(scene, content, model, kill ? Crash::kill : Crash::power_cut,
                                  Access::read_only, &model);
     const auto next_seed = random();
-    disk = std::make_unique<SimDisk>(next_seed, content);
+    disk = std::make_unique<CrashDisk>(next_seed, content);
   }
   return result;
 }

@@ -36,7 +36,8 @@ struct DynamicHeader {
 };
 
 // Checks cookie, checksum and version, nothing else. The error says what is wrong, not where.
-Expected<DynamicHeader> parse_dynamic_header(std::span<const std::byte, kDynamicHeaderBytes> bytes);
+Expected<DynamicHeader> parse_dynamic_header(std::span<const std::byte, kDynamicHeaderBytes> bytes,
+                                             ChecksumRule checksum = ChecksumRule::verify);
 
 DynamicHeaderBytes write_dynamic_header(const DynamicHeader& header);
 

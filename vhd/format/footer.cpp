@@ -15,17 +15,10 @@ constexpr std::string_view kCookie = "conectix";
 constexpr std::string_view kPoison = "v_poison";
 constexpr std::size_t kChecksumOffset = 64;
 constexpr std::size_t kHiddenOffset = 85;
+constexpr std::uint32_t kFirstTapThatCountsHidden = 0x00010002;
 
 bool has_cookie(std::span<const std::byte> bytes, std::string_view cookie) {
   return std::memcmp(bytes.data(), cookie.data(), cookie.size()) == 0;
-}
-
-// blktap before 1.2 set the hidden byte and left the checksum as it was.
-bool checksum_fits(std::span<const std::byte, kFooterBytes> bytes) {
-  const auto stored = load_big_endian<std::uint32_t>(bytes, kChecksumOffset);
-  const auto computed = checksum_of(bytes, kChecksumOffset);
-  return stored == computed ||
-         stored == computed + std::to_integer<std::uint32_t>(bytes[kHiddenOffset]);
 }
 
 Footer load(std::span<const std::byte> bytes) {
@@ -49,20 +42,30 @@ Footer load(std::span<const std::byte> bytes) {
   return footer;
 }
 
+// blktap before 1.2 set the hidden byte and left the checksum as it was.
+bool checksum_fits(std::span<const std::byte, kFooterBytes> bytes, const Footer& footer) {
+  const auto stored = load_big_endian<std::uint32_t>(bytes, kChecksumOffset);
+  const auto computed = checksum_of(bytes, kChecksumOffset);
+  const bool old_blktap = footer.creator_name() == std::string_view("tap\0", 4) &&
+                          footer.creator_version < kFirstTapThatCountsHidden;
+  return stored == computed || (old_blktap && stored == computed + footer.hidden);
+}
+
 }  // namespace
 
-Expected<Footer> parse_footer(std::span<const std::byte, kFooterBytes> bytes) {
+Expected<Footer> parse_footer(std::span<const std::byte, kFooterBytes> bytes,
+                              ChecksumRule checksum) {
   if (has_cookie(bytes, kPoison)) {
     return fail(Errc::unsupported_image,
                 "cookie is 'v_poison': a resize was interrupted (repair it with vhd-util revert)");
   }
   if (!has_cookie(bytes, kCookie)) return fail(Errc::bad_image, "cookie is not 'conectix'");
-  if (!checksum_fits(bytes)) {
+  const auto footer = load(bytes);
+  if (checksum == ChecksumRule::verify && !checksum_fits(bytes, footer)) {
     return fail(Errc::bad_image, fmt::format("checksum is {:#x}, not {:#x}",
                                              load_big_endian<std::uint32_t>(bytes, kChecksumOffset),
                                              checksum_of(bytes, kChecksumOffset)));
   }
-  const auto footer = load(bytes);
   if (footer.version != kVhdVersion) {
     return fail(Errc::unsupported_image,
                 fmt::format("version is {:#x}, not 0x10000", footer.version));

@@ -53,9 +53,13 @@ struct Footer {
   friend bool operator==(const Footer&, const Footer&) = default;
 };
 
+// Ignored only to save what can be read of a damaged image.
+enum class ChecksumRule : std::uint8_t { verify, ignore };
+
 // Checks cookie, checksum and version, nothing else. The error says what is wrong, not where.
 // unsupported_image: blktap's mark of an interrupted resize ("v_poison").
-Expected<Footer> parse_footer(std::span<const std::byte, kFooterBytes> bytes);
+Expected<Footer> parse_footer(std::span<const std::byte, kFooterBytes> bytes,
+                              ChecksumRule checksum = ChecksumRule::verify);
 
 FooterBytes write_footer(const Footer& footer);
 

@@ -13,6 +13,10 @@ bool carries_data(blkif::Op op) {
   return op == blkif::Op::read || op == blkif::Op::write || op == blkif::Op::write_barrier;
 }
 
+std::uint32_t indirect_pages_of(std::uint32_t segments) {
+  return (segments + blkif::kSegmentsPerIndirectPage - 1) / blkif::kSegmentsPerIndirectPage;
+}
+
 std::uint32_t pages_of(SectorCount count) {
   return static_cast<std::uint32_t>((count.n + kSectorsPerPage - 1) / kSectorsPerPage);
 }
@@ -25,15 +29,17 @@ FrontendQueue::FrontendQueue(std::shared_ptr<GuestDomain> guest, const QueueOpti
       ring_(guest_, options.backend, options.layout, options.ring_pages),
       port_(guest_->allocate_port(options.backend)),
       ios_(std::min(options.depth, ring_.entries())) {
-  require(options.segments_max <= blkif::kSegmentsPerIndirectPage,
-          "a simulated frontend uses one indirect page a request");
+  require(options.segments_max <= blkif::kMaxIndirectSegments,
+          "a request has at most eight indirect pages");
   const auto count = static_cast<std::uint32_t>(ios_.size());
-  memory_ = guest_->allocate_pages(count * (options.segments_max + 1));
   const std::size_t bytes = std::size_t{options.segments_max} * kPageBytes;
+  const std::size_t indirect = std::size_t{indirect_pages_of(options.segments_max)} * kPageBytes;
+  memory_ =
+      guest_->allocate_pages(static_cast<std::uint32_t>(count * ((bytes + indirect) / kPageBytes)));
   for (std::uint32_t i = 0; i < count; ++i) {
     ios_[i].id = i;
-    ios_[i].data = memory_.subspan(i * (bytes + kPageBytes), bytes);
-    ios_[i].indirect_page = memory_.subspan(i * (bytes + kPageBytes) + bytes, kPageBytes);
+    ios_[i].data = memory_.subspan(i * (bytes + indirect), bytes);
+    ios_[i].indirect_pages = memory_.subspan(i * (bytes + indirect) + bytes, indirect);
     free_.push_back(&ios_[i]);
   }
 }
@@ -41,8 +47,9 @@ FrontendQueue::FrontendQueue(std::shared_ptr<GuestDomain> guest, const QueueOpti
 FrontendQueue::~FrontendQueue() {
   bool mapped = false;
   for (FrontendIo& io : ios_) {
-    if (io.indirect_ref) io.refs.push_back(*io.indirect_ref);
-    for (const GrantRef ref : io.refs) mapped |= guest_->revoke(ref) == Revoked::still_mapped;
+    for (const auto* const refs : {&io.refs, &io.indirect_refs}) {
+      for (const GrantRef ref : *refs) mapped |= guest_->revoke(ref) == Revoked::still_mapped;
+    }
   }
   if (!mapped) guest_->release_pages(memory_);
 }
@@ -77,7 +84,7 @@ void FrontendQueue::grant(FrontendIo& io) {
   }
 }
 
-FrontendRequest FrontendQueue::describe(const FrontendIo& io) {
+FrontendRequest FrontendQueue::describe(FrontendIo& io) {
   FrontendRequest request{.op = wire(io.op), .id = io.id, .sector = io.first};
   if (io.op == blkif::Op::discard) request.discard_count = io.count;
   if (!carries_data(io.op)) return request;
@@ -99,22 +106,22 @@ std::vector<FrontendSegment> FrontendQueue::segments_of(const FrontendIo& io) co
   return segments;
 }
 
-void FrontendQueue::fill_indirect(FrontendRequest& request, const FrontendIo& io) {
+void FrontendQueue::fill_indirect(FrontendRequest& request, FrontendIo& io) {
   const auto segments = segments_of(io);
   for (std::size_t i = 0; i < segments.size(); ++i) {
     const auto bytes = encode(segments[i]);
-    std::ranges::copy(bytes, io.indirect_page.begin() + static_cast<long>(i * bytes.size()));
+    std::ranges::copy(bytes, io.indirect_pages.begin() + static_cast<long>(i * bytes.size()));
   }
-  auto& own = ios_.at(io.id);
-  if (!own.indirect_ref) {
-    own.indirect_ref =
-        guest_->grant(io.indirect_page.data(), options_.backend,
-                      grants_ == Grants::persistent ? Access::read_write : Access::read_only);
+  const auto access = grants_ == Grants::persistent ? Access::read_write : Access::read_only;
+  const auto pages = indirect_pages_of(static_cast<std::uint32_t>(segments.size()));
+  while (io.indirect_refs.size() < pages) {
+    const auto* const page = io.indirect_pages.data() + io.indirect_refs.size() * kPageBytes;
+    io.indirect_refs.push_back(guest_->grant(page, options_.backend, access));
   }
   request.op = wire(blkif::Op::indirect);
   request.indirect_op = wire(io.op);
   request.indirect_segment_count = static_cast<std::uint16_t>(segments.size());
-  request.indirect_refs[0] = *own.indirect_ref;
+  std::ranges::copy_n(io.indirect_refs.begin(), pages, request.indirect_refs.begin());
 }
 
 void FrontendQueue::kick() {
@@ -133,9 +140,9 @@ FrontendIo* FrontendQueue::reap() {
 
 void FrontendQueue::end_grants(FrontendIo& io) {
   for (const GrantRef ref : io.refs) end_grant(ref);
-  if (io.indirect_ref) end_grant(*io.indirect_ref);
+  for (const GrantRef ref : io.indirect_refs) end_grant(ref);
   io.refs.clear();
-  io.indirect_ref.reset();
+  io.indirect_refs.clear();
 }
 
 void FrontendQueue::end_grant(GrantRef ref) {

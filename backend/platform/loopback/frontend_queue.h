@@ -24,7 +24,7 @@ struct QueueOptions {
   std::uint32_t ring_pages = 1;
   // Requests in flight at most; also what memory is set aside for.
   std::uint32_t depth = 32;
-  // More than blkif::kMaxSegments makes requests above that indirect; at most 512.
+  // More than blkif::kMaxSegments makes requests above that indirect.
   std::uint32_t segments_max = blkif::kMaxSegments;
 };
 
@@ -40,9 +40,9 @@ struct FrontendIo {
 
   // --- the queue's own ---
   std::uint64_t id = 0;
-  std::span<std::byte> indirect_page;
-  std::vector<GrantRef> refs;  // one a page of `data` while granted
-  std::optional<GrantRef> indirect_ref;
+  std::span<std::byte> indirect_pages;
+  std::vector<GrantRef> refs;           // one a page of `data` while granted
+  std::vector<GrantRef> indirect_refs;  // the same of `indirect_pages`
 };
 
 // Pinned; one thread.
@@ -78,9 +78,9 @@ class FrontendQueue {
   void grant(FrontendIo& io);
   void end_grants(FrontendIo& io);
   void end_grant(GrantRef ref);
-  FrontendRequest describe(const FrontendIo& io);
+  FrontendRequest describe(FrontendIo& io);
   std::vector<FrontendSegment> segments_of(const FrontendIo& io) const;
-  void fill_indirect(FrontendRequest& request, const FrontendIo& io);
+  void fill_indirect(FrontendRequest& request, FrontendIo& io);
 
   std::shared_ptr<GuestDomain> guest_;
   QueueOptions options_;

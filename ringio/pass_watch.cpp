@@ -1,0 +1,87 @@
+// Between the halves of a pass: may the thread sleep, and who has to be armed before it does.
+#include <algorithm>
+#include <cassert>
+
+#include "ringio/worker_core.h"
+
+namespace xenblk::ringio {
+namespace {
+
+// A queue that had nothing to do for so long is left to its events even while the worker is busy
+// with others: looking at a thousand idle rings in every pass would cost more than their events.
+constexpr std::uint64_t kWatchNs = 100'000;
+
+}  // namespace
+
+void WorkerCore::look_at_watched() noexcept {
+  for (auto at = watched_.begin(); at != watched_.end();) {
+    Queue& queue = *at;
+    ++at;
+    if (queue.ring().look() != RingState::empty) {
+      make_ready(queue);
+    } else if (now_.ns - queue.looked_up_at.ns > kWatchNs) {
+      arm(queue);
+    }
+  }
+}
+
+void WorkerCore::wake_throttled() noexcept {
+  for (auto at = throttled_.begin(); at != throttled_.end();) {
+    Queue& queue = *at;
+    if (queue.refusals().exhausted(now_)) {
+      ++at;
+      continue;
+    }
+    at = throttled_.erase(at);
+    queue.throttled = false;
+    make_ready(queue);
+  }
+}
+
+std::chrono::nanoseconds WorkerCore::patience_of_pass(std::chrono::nanoseconds patience) noexcept {
+  const bool active = activity_ != activity_seen_;
+  activity_seen_ = activity_;
+  if (has_work()) return LoopEngine::kNoWait;
+  const auto awaited = slots_.in_use() != 0 ? Awaited::image : Awaited::guest;
+  if (poller_.stay_awake(now_, active, awaited)) return LoopEngine::kNoWait;
+  if (!arm_watched()) return LoopEngine::kNoWait;
+  for (const Queue& queue : throttled_) {
+    const std::chrono::nanoseconds left(queue.refusals().next().ns - now_.ns);
+    patience = std::clamp(left, std::chrono::nanoseconds(1), patience);
+  }
+  counters_.sleeps.add(1);
+  return patience;
+}
+
+// True when nothing came before the last of them was armed.
+bool WorkerCore::arm_watched() noexcept {
+  bool all_empty = true;
+  while (!watched_.empty()) all_empty = arm(watched_.front()) && all_empty;
+  return all_empty;
+}
+
+// From here on the queue is found by its event, unless something is there already.
+bool WorkerCore::arm(Queue& queue) noexcept {
+  watched_.erase(watched_.iterator_to(queue));
+  if (queue.ring().arm() != RingState::empty) {
+    make_ready(queue);
+    return false;
+  }
+  if (queue.masked) unmask_.push_back(queue.port());
+  queue.masked = false;
+  return true;
+}
+
+void WorkerCore::watch(Queue& queue) noexcept {
+  assert(!queue.ready() && !queue.watched());
+  queue.looked_up_at = now_;
+  watched_.push_back(queue);
+}
+
+void WorkerCore::unmask_idle() noexcept {
+  if (unmask_.empty()) return;
+  channels_.unmask(unmask_);
+  unmask_.clear();
+}
+
+}  // namespace xenblk::ringio

@@ -1,0 +1,40 @@
+// A VHD image under random work on a simulated storage, and after each change of a file the
+// question what would be there if the process died or the power went right now: the image opens,
+// read-only and for writing, every sector holds what was flushed or something written since, and it
+// can be worked with on. Everything follows from the seed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace xenblk::power_cut {
+
+// A storage with a bug in it, or an image whose syncs got lost: what the tests of the test run on.
+enum class Sabotage : std::uint8_t {
+  none,
+  syncs_do_nothing,
+  footer_is_not_synced,  // when a sync would have to make a footer's new place durable
+};
+
+std::string_view name_of(Sabotage sabotage);
+
+struct PowerCutPlan {
+  std::uint64_t seed = 0;
+  int lives = 3;        // each ends with a crash, and the next goes on with what that left
+  int steps = 220;      // of the guest, in each life
+  bool faults = false;  // operations fail now and then
+  Sabotage sabotage = Sabotage::none;
+};
+
+struct PowerCutResult {
+  std::string wrong;  // empty when nothing was
+  std::uint64_t kills = 0;
+  std::uint64_t power_cuts = 0;
+  std::uint64_t failed_requests = 0;
+  std::uint64_t cuts() const { return kills + power_cuts; }
+};
+
+PowerCutResult run_power_cuts(const PowerCutPlan& plan);
+
+}  // namespace xenblk::power_cut

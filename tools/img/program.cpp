@@ -1,0 +1,79 @@
+#include "tools/img/program.h"
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "tools/img/commands.h"
+
+namespace xenblk::img {
+namespace {
+
+constexpr const char* kAbout =
+    "Makes, looks into, checks, converts and changes disk images.\n\n"
+    "An image is named vhd:PATH or raw:PATH, as in the configuration of a guest. A path alone\n"
+    "means a VHD where the command works on VHDs only. No image is ever probed for its format.";
+
+void add_commands(CLI::App& program, Run& run) {
+  add_create(program, run);
+  add_info(program, run);
+  add_map(program, run);
+  add_convert(program, run);
+  add_compare(program, run);
+}
+
+// The subcommand that was named, for the hint; none when that was what went wrong.
+std::string hint(const CLI::App& program) {
+  const auto named = program.get_subcommands();
+  return named.empty() ? "xenblk-img --help"
+                       : fmt::format("xenblk-img {} --help", named.front()->get_name());
+}
+
+ExitStatus say(ExitStatus status, const std::string& line) {
+  fmt::print(stderr, "xenblk-img: {}\n", line);
+  return status;
+}
+
+ExitStatus explain(const CLI::App& program, const CLI::ParseError& error) {
+  std::ostringstream out;
+  std::ostringstream ignored;
+  if (program.exit(error, out, ignored) != 0) {
+    return say(ExitStatus::wrong_usage, fmt::format("{} (see {})", error.what(), hint(program)));
+  }
+  fmt::print("{}", out.str());
+  return ExitStatus::good;
+}
+
+ExitStatus explain(const CLI::App& program, const Error& error) {
+  if (error.code != Errc::bad_spec) return say(ExitStatus::failed, describe(error));
+  return say(ExitStatus::wrong_usage, fmt::format("{} (see {})", describe(error), hint(program)));
+}
+
+}  // namespace
+
+ExitStatus run_program(int argc, const char* const* argv) {
+  // Whoever reads our output may leave; that is then an error of writing, with a line that says so.
+  std::signal(SIGPIPE, SIG_IGN);
+  Run run;
+  CLI::App program(kAbout, "xenblk-img");
+  program.set_help_flag("-h,--help", "Show this help");
+  program.set_version_flag("-V,--version", "xenblk-img " XENBLK_VERSION);
+  program.require_subcommand(1);
+  program.footer(
+      "Exit status: 0 good, 1 refused or broken, 2 wrong usage, 3 good with warnings.\n"
+      "More: man xenblk-img");
+  add_commands(program, run);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return explain(program, error);
+  }
+  auto outcome = run();
+  if (std::fflush(stdout) != 0 && outcome) outcome = fail_os(errno, "standard output");
+  return outcome ? *outcome : explain(program, outcome.error());
+}
+
+}  // namespace xenblk::img

@@ -1,0 +1,36 @@
+// A new, empty child of an image. The parent is not written to, and is a valid image at every
+// moment. Control path, blocking.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "vhd/create.h"
+#include "vhd/image_spec.h"
+
+namespace xenblk::vhd {
+
+// What a child must know of its parent.
+struct ParentFacts {
+  Uuid uuid = {};  // all zeroes for a raw parent
+  SectorCount capacity;
+  std::uint32_t block_bytes = 2U << 20;  // the child's, so that blocks lie on blocks
+};
+
+// From the open file of the parent, which may be a disk that is running.
+Expected<ParentFacts> read_parent_facts(File& parent, Format format);
+
+struct SnapshotOptions {
+  std::string parent_path;
+  std::string child_path;
+  std::optional<std::uint32_t> block_bytes;  // as the parent's if not given
+};
+
+// The child's file appears under its name when all of it is on stable storage; nothing is left
+// behind on failure. Refused: a path that is taken; a parent without an identity.
+Expected<void> make_child(const ParentFacts& parent, const SnapshotOptions& options);
+
+// The same, of a parent that nobody writes.
+Expected<void> make_snapshot(const SnapshotOptions& options, Format parent_format);
+
+}  // namespace xenblk::vhd
