@@ -58,7 +58,10 @@ Expected<std::unique_ptr<Backend>> Backend::start(Xen& xen, EventLoop& loop, Bac
 }
 
 Backend::Backend(EventLoop& loop, BackendOptions options, spdlog::logger& log)
-    : loop_(loop), options_(with_what_fits(std::move(options))), log_(log), opener_(loop) {}
+    : loop_(loop),
+      options_(with_what_fits(std::move(options))),
+      log_(log),
+      opener_(loop, options_.open_image) {}
 
 Expected<void> Backend::start_workers(Xen& xen) {
   for (std::uint32_t index = 0; index < options_.workers; ++index) {
@@ -181,6 +184,10 @@ void Backend::detach(std::function<void()> done) {
     look_at(key);
   }
   reconcile_dirty();
+}
+
+void Backend::reread_capacities() {
+  for (const auto& [key, device] : devices_) device->reread_capacity();
 }
 
 void Backend::finish_detach() {

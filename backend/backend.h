@@ -29,6 +29,7 @@ struct BackendOptions {
   negotiation::Offer offer;
   std::uint32_t workers = 1;
   ringio::WorkerOptions worker;
+  ImageOpener::OpenImage open_image;  // stands in for image files
 };
 
 // Pinned; used by the loop's thread. Destroyed only after detach() is done.
@@ -42,6 +43,9 @@ class Backend {
   // Drains and releases every device but leaves XenStore as it is: connected frontends wait for the
   // next daemon. `done` runs when nothing is mapped, bound or open any more.
   void detach(std::function<void()> done);
+
+  // Looks whether images have grown, and tells their guests.
+  void reread_capacities();
 
   std::size_t device_count() const { return devices_.size(); }
 

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "backend/empty_medium.h"
 #include "backend/store.h"
 
 namespace xenblk::backend {
@@ -152,6 +153,9 @@ void Device::open_image() {
   auto request = read_disk_request(services_.store, key_);
   if (!request) return image_opened(std::unexpected(std::move(request.error())));
   request_ = std::move(*request);
+  if (request_.params.empty() && request_.cdrom) {
+    return image_opened(std::make_shared<EmptyMedium>());
+  }
   services_.opener.open(request_.params, request_.access,
                         [this](Expected<std::shared_ptr<Image>> image) {
                           image_opened(std::move(image));
@@ -171,6 +175,11 @@ void Device::image_opened(Expected<std::shared_ptr<Image>> image) {
 }
 
 void Device::close_image() {
+  if (request_.params.empty()) {
+    image_.reset();
+    own_.image = ImagePhase::none;
+    return;
+  }
   services_.opener.close(std::exchange(image_, {}), [this](const Expected<void>& closed) {
     if (!closed) report(Severity::error, fmt::format("closing: {}", describe(closed.error())));
     own_.image = ImagePhase::none;
@@ -188,7 +197,9 @@ void Device::connect_rings() {
   const RingPlan plan{.peer = key_.domain,
                       .image = image_,
                       .access = request_.access,
+                      .logical_sector_bytes = services_.offer.logical_sector_bytes,
                       .offer_discard = offers_discard(),
+                      .persistent_grants = session->persistent_grants,
                       .indirect_segments_max = services_.offer.max_indirect_segments,
                       .notice = [this](const ringio::QueueNotice& notice) {
                         services_.loop.post([this, notice] { report_trouble(notice); });
@@ -217,14 +228,71 @@ void Device::disconnect_rings() {
 }
 
 Device::Result Device::publish_connected(const Seen& seen) {
+  const auto disk = properties();
+  const auto result = publish_state(seen, XenbusState::connected, property_nodes(disk));
+  if (result == Result::done) published_ = disk.capacity;
+  return result;
+}
+
+negotiation::DiskProperties Device::properties() const {
   const auto& info = image_->info();
-  const negotiation::DiskProperties disk{.capacity = info.capacity,
-                                         .physical_sector_bytes = info.physical_sector_bytes,
-                                         .access = request_.access,
-                                         .cdrom = request_.cdrom,
-                                         .removable = request_.removable,
-                                         .discard = offers_discard()};
-  return publish_state(seen, XenbusState::connected, negotiation::property_nodes(disk));
+  const auto logical = services_.offer.logical_sector_bytes;
+  return {.capacity = negotiation::whole_sectors(image_->capacity(), logical),
+          .logical_sector_bytes = logical,
+          .physical_sector_bytes = info.physical_sector_bytes,
+          .access = request_.access,
+          .cdrom = request_.cdrom,
+          .removable = request_.removable,
+          .persistent_grants = services_.offer.persistent_grants,
+          .discard = offers_discard(),
+          .discard_granularity_bytes = info.physical_sector_bytes};
+}
+
+void Device::reread_capacity() {
+  if (own_.image != ImagePhase::open || detaching_ || request_.params.empty()) return;
+  const std::weak_ptr<Device*> self = self_;
+  services_.opener.reread(image_, [self](const Expected<SectorCount>& capacity) {
+    if (const auto device = self.lock()) (*device)->capacity_read(capacity);
+  });
+}
+
+void Device::capacity_read(const Expected<SectorCount>& capacity) {
+  if (!capacity) {
+    const bool harmless = capacity.error().code == Errc::unsupported_image;
+    report(harmless ? Severity::info : Severity::error,
+           fmt::format("stays as large as it is: {}", describe(capacity.error())));
+    return;
+  }
+  // The image may be open for several disks, and each tells its own guest. One that is smaller than
+  // what a guest was told has been refused by the image; a disk never shrinks under a guest.
+  if (own_.image != ImagePhase::open || own_.rings != RingPhase::connected) return;
+  if (capacity->n < published_.n) return;
+  // First those who serve it, then the guest.
+  const std::weak_ptr<Device*> self = self_;
+  rings_.set_capacity(*capacity, [self] {
+    if (const auto device = self.lock()) (*device)->tell_growth();
+  });
+}
+
+void Device::tell_growth() {
+  if (own_.image != ImagePhase::open) return;
+  for (int attempt = 0; attempt < kMostSteps; ++attempt) {
+    const auto seen = read_device(services_.store, key_).seen;
+    if (own_.state != XenbusState::connected || seen.backend != XenbusState::connected) return;
+    if (publish_grown(seen) != Result::again) return;
+  }
+}
+
+// Connected is written again although it stands there: a guest looks at `sectors` when it does.
+Device::Result Device::publish_grown(const Seen& seen) {
+  const auto capacity = properties().capacity;
+  if (capacity == published_) return Result::done;
+  const auto result =
+      publish_state(seen, XenbusState::connected, {{"sectors", std::to_string(capacity.n)}});
+  if (result != Result::done) return result;
+  report(Severity::info, fmt::format("has grown from {} to {} sectors", published_.n, capacity.n));
+  published_ = capacity;
+  return result;
 }
 
 bool Device::offers_discard() const {

@@ -53,6 +53,9 @@ class Device {
   // that is connected waits for the daemon that comes after us.
   void detach() { detaching_ = true; }
 
+  // Looks whether the image has grown, and tells the guest. In its own time.
+  void reread_capacity();
+
   const negotiation::DeviceKey& key() const { return key_; }
 
  private:
@@ -76,6 +79,10 @@ class Device {
   void disconnect_rings();
   Result publish_connected(const negotiation::Seen& seen);
   bool offers_discard() const;
+  negotiation::DiskProperties properties() const;
+  void capacity_read(const Expected<SectorCount>& capacity);
+  void tell_growth();
+  Result publish_grown(const negotiation::Seen& seen);
   Result tell_failure(const negotiation::Seen& seen);
   void forget();
   void report_trouble(const ringio::QueueNotice& notice);
@@ -94,6 +101,9 @@ class Device {
   std::string failure_;  // why the image or the rings failed
   std::string frontend_problem_;
   LogBudget log_budget_;
+  SectorCount published_;  // the size that the guest was told last
+  // What was started for this device and comes back when it is gone finds out by this.
+  std::shared_ptr<Device*> self_ = std::make_shared<Device*>(this);
   bool detaching_ = false;
   bool watching_ = false;
 };

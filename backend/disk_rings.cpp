@@ -29,6 +29,7 @@ void DiskRings::connect_one(const negotiation::Session& session, const RingPlan&
                            .access = plan.access,
                            .logical_sector_bytes = plan.logical_sector_bytes,
                            .offer_discard = plan.offer_discard,
+                           .persistent_grants = plan.persistent_grants,
                            .indirect_segments_max = plan.indirect_segments_max,
                            .counters = counters_.back(),
                            .notice = plan.notice};
@@ -51,6 +52,18 @@ void DiskRings::all_answered() {
   const auto tell = [this] { std::exchange(connect_done_, {})(outcome_); };
   if (outcome_ || connected_.empty()) return tell();
   disconnect(tell);
+}
+
+void DiskRings::set_capacity(SectorCount capacity, const std::function<void()>& done) {
+  // Independent of this object, which may have gone when the last one answers.
+  const auto left = std::make_shared<std::size_t>(connected_.size());
+  for (const auto& queue : connected_) {
+    queue.worker->set_capacity(queue.id, capacity, [&loop = loop_, left, done] {
+      loop.post([left, done] {
+        if (--*left == 0) done();
+      });
+    });
+  }
 }
 
 void DiskRings::disconnect(DisconnectDone done) {

@@ -27,6 +27,7 @@ struct RingPlan {
   Access access = Access::read_only;
   std::uint32_t logical_sector_bytes = kSectorBytes;
   bool offer_discard = false;
+  bool persistent_grants = false;
   std::uint32_t indirect_segments_max = 0;
   std::function<void(const ringio::QueueNotice&)> notice;  // on the worker's thread
 };
@@ -47,6 +48,8 @@ class DiskRings {
   void connect(const negotiation::Session& session, const RingPlan& plan, ConnectDone done);
   // Drains and disconnects all. `done` runs when nothing of this disk is mapped or bound any more.
   void disconnect(DisconnectDone done);
+  // Of those that are connected; `done` runs when all of them serve requests up to there.
+  void set_capacity(SectorCount capacity, const std::function<void()>& done);
 
   const std::vector<std::shared_ptr<ringio::QueueCounters>>& counters() const { return counters_; }
 

@@ -8,17 +8,28 @@ namespace xenblk::backend {
 
 void ImageOpener::open(std::string params, Access access, OpenDone done) {
   work_.add([this, params = std::move(params), access, done = std::move(done)] {
-    const auto spec = vhd::parse_image_spec(params);
-    auto image = spec ? registry_.open(*spec, access)
-                      : Expected<std::shared_ptr<Image>>(std::unexpected(spec.error()));
+    auto image = open_now(params, access);
     loop_.post([done, image = std::move(image)] { done(image); });
+  });
+}
+
+Expected<std::shared_ptr<Image>> ImageOpener::open_now(const std::string& params, Access access) {
+  if (open_image_) return open_image_(params, access);
+  const auto spec = vhd::parse_image_spec(params);
+  if (!spec) return std::unexpected(spec.error());
+  return registry_.open(*spec, access);
+}
+
+void ImageOpener::reread(std::shared_ptr<Image> image, RereadDone done) {
+  work_.add([this, image = std::move(image), done = std::move(done)] {
+    loop_.post([done, capacity = image->reread_capacity()] { done(capacity); });
   });
 }
 
 void ImageOpener::close(std::shared_ptr<Image> image, CloseDone done) {
   // Moved all the way, so that the registry holds the last reference when it closes.
   work_.add([this, image = std::move(image), done = std::move(done)]() mutable {
-    auto closed = registry_.close(std::move(image));
+    auto closed = open_image_ ? image->finish() : registry_.close(std::move(image));
     loop_.post([done, closed = std::move(closed)] { done(closed); });
   });
 }

@@ -21,15 +21,27 @@ class ImageOpener {
   using OpenDone = std::function<void(Expected<std::shared_ptr<Image>>)>;
   using CloseDone = std::function<void(Expected<void>)>;
 
-  explicit ImageOpener(EventLoop& loop) : loop_(loop) {}
+  using RereadDone = std::function<void(Expected<SectorCount>)>;
+  // Stands in for the registry.
+  using OpenImage =
+      std::function<Expected<std::shared_ptr<Image>>(const std::string& params, Access access)>;
+
+  // Without `open_image` params are parsed and opened as image files.
+  explicit ImageOpener(EventLoop& loop, OpenImage open_image = {})
+      : loop_(loop), open_image_(std::move(open_image)) {}
 
   // `params` as XenStore has it. Errors: bad_spec and whatever vhd::ImageRegistry::open answers.
   void open(std::string params, Access access, OpenDone done);
   // Everything is on stable storage when `done` runs, or its error says what is not.
   void close(std::shared_ptr<Image> image, CloseDone done);
+  // See Image::reread_capacity.
+  void reread(std::shared_ptr<Image> image, RereadDone done);
 
  private:
+  Expected<std::shared_ptr<Image>> open_now(const std::string& params, Access access);
+
   EventLoop& loop_;
+  const OpenImage open_image_;
   vhd::ImageRegistry registry_;
   WorkQueue work_;  // last: its thread uses the others
 };

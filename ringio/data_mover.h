@@ -1,5 +1,6 @@
 // Moves the data of many requests of one guest between the guest's pages and their buffers, and
-// fetches the segments of indirect ones, with as few grant-copy calls as possible. Owned by a
+// fetches the segments of indirect ones, with as few grant-copy calls as possible. Pages that stay
+// mapped are copied here and now; from then on only our own copy is looked at. Owned by a
 // worker; one thread; no allocation after construction.
 #pragma once
 
@@ -25,8 +26,9 @@ class DataMover {
   void move(DomainId peer, SlotList& slots, Movement what) noexcept;
 
  private:
-  void add_piece(const RequestSlot& slot) noexcept;
-  void add_table(const RequestSlot& slot) noexcept;
+  void add_piece(RequestSlot& slot, Movement what) noexcept;
+  void add_table(RequestSlot& slot) noexcept;
+  void add(RequestSlot& slot, const GrantCopy& copy) noexcept;
   void run(DomainId peer, SlotList::iterator first, SlotList::iterator end, Movement what) noexcept;
 
   GrantTable& table_;

@@ -44,6 +44,9 @@ Expected<std::unique_ptr<Queue>> Queue::make(QueueId id, QueueSetup setup, Grant
       new Queue(id, std::move(setup), channels, std::move(*mapping), *ring));
   auto port = channels.bind(queue->peer(), queue->setup_.remote_port);
   if (!port) return std::unexpected(std::move(port.error()));
+  if (queue->setup_.persistent_grants) {
+    queue->grant_cache_.emplace(grants, queue->peer(), queue->persistent_pages_max());
+  }
   queue->port_ = *port;
   queue->bound_ = true;
   return queue;
@@ -53,7 +56,7 @@ Queue::Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping
              BackRing ring)
     : id_(id),
       setup_(std::move(setup)),
-      limits_{.capacity = setup_.image->info().capacity,
+      limits_{.capacity = setup_.image->capacity(),
               .access = setup_.access,
               .logical_sector_bytes = setup_.logical_sector_bytes,
               .offer_flush = setup_.offer_flush,
@@ -64,6 +67,14 @@ Queue::Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping
       mapping_(std::move(mapping)),
       ring_(ring) {
   if (!setup_.counters) setup_.counters = std::make_shared<QueueCounters>();
+}
+
+// What a frontend that plays along can have in use at once, up to what Linux's backend keeps: 32
+// requests of 33 pages.
+std::size_t Queue::persistent_pages_max() const {
+  constexpr std::size_t kMost = 32 * 33;
+  const std::size_t each = std::max(setup_.indirect_segments_max, blkif::kMaxSegments);
+  return std::min(ring_.entries() * each, kMost);
 }
 
 Queue::~Queue() {

@@ -7,9 +7,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "ringio/decode.h"
+#include "ringio/grant_cache.h"
 #include "ringio/queue_setup.h"
 #include "ringio/refusal_budget.h"
 #include "ringio/request_slot.h"
@@ -45,6 +47,9 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   const Limits& limits() const { return limits_; }
   Image& image() const { return *setup_.image; }
   BackRing& ring() { return ring_; }
+  GrantCache* grant_cache() { return grant_cache_ ? &*grant_cache_ : nullptr; }
+  // The disk has grown.
+  void set_capacity(SectorCount capacity) { limits_.capacity = capacity; }
   QueueCounters& counters() { return *setup_.counters; }
 
   // Counts the trouble, and tells the control plane of the first of its kind.
@@ -82,13 +87,15 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
 
  private:
   Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping mapping, BackRing ring);
+  std::size_t persistent_pages_max() const;
 
   QueueId id_;
   QueueSetup setup_;
   Limits limits_;
   EventChannels& channels_;
   GrantMapping mapping_;
-  BackRing ring_;  // above: its memory
+  std::optional<GrantCache> grant_cache_;  // only where pages stay mapped
+  BackRing ring_;                          // above: its memory
   EventPort port_;
   bool bound_ = false;
 

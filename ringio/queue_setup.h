@@ -48,6 +48,7 @@ struct QueueSetup {
   bool offer_flush = true;
   bool offer_barrier = true;
   bool offer_discard = false;
+  bool persistent_grants = false;           // both sides said that grants stay in force
   std::uint32_t indirect_segments_max = 0;  // 0: not offered; up to blkif::kMaxIndirectSegments
 
   std::shared_ptr<QueueCounters> counters;  // may be empty: the queue then makes its own

@@ -91,6 +91,11 @@ void WorkerCore::disconnect(QueueId id, std::function<void()> done) {
   queue.close(std::move(done));
 }
 
+void WorkerCore::set_capacity(QueueId id, SectorCount capacity) {
+  const auto found = std::ranges::find_if(queues_, [&](const auto& q) { return q->id() == id; });
+  if (found != queues_.end()) (*found)->set_capacity(capacity);
+}
+
 Guest& WorkerCore::guest_of(DomainId peer) {
   const auto found = std::ranges::find_if(guests_, [&](const auto& g) { return g->peer == peer; });
   if (found != guests_.end()) return **found;

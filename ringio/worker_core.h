@@ -51,6 +51,7 @@ class WorkerCore {
   // from a notice.
   Expected<QueueId> connect(QueueSetup setup);
   void disconnect(QueueId id, std::function<void()> done);
+  void set_capacity(QueueId id, SectorCount capacity);
 
   // The event channels' descriptor became readable.
   void events_signalled() noexcept { events_signalled_ = true; }

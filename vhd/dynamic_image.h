@@ -104,10 +104,10 @@ class DynamicImage final : public Image {
   Chain chain_;
   GracePeriods inside_;  // of an image that is open for writing
   FlushGroup flushes_;
+  std::optional<Batmap> batmap_;  // of an image that is open for writing
   BlockJobs jobs_;
   BitmapCommit commits_;
   SlotReclaim reclaims_;
-  std::optional<Batmap> batmap_;  // of an image that is open for writing
 };
 
 }  // namespace xenblk::vhd

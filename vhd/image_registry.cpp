@@ -6,6 +6,7 @@
 
 #include "vhd/null_image.h"
 #include "vhd/open_image.h"
+#include "vhd/operations/resize.h"
 #include "vhd/read_only_view.h"
 
 namespace xenblk::vhd {
@@ -74,6 +75,10 @@ Expected<std::shared_ptr<Image>> ImageRegistry::open_file(const ImageSpec& spec,
   // The path may have been given to another file since it was identified.
   if ((*file)->identity() != entry.identity) {
     return fail(Errc::io, spec.path + ": changed while it was opened");
+  }
+  if (spec.format == Format::vhd) {
+    auto recovered = recover_host_image(**file, spec.path);
+    if (!recovered) return fail(recovered.error().code, spec.path + ": " + recovered.error().text);
   }
   const auto physical_bytes = (*file)->physical_sector_bytes();
   const auto open_parents = [&](const ParentReference& parent) {

@@ -1,7 +1,5 @@
 #include "vhd/metadata_ranges.h"
 
-#include <algorithm>
-#include <iterator>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -34,7 +32,7 @@ Expected<ByteRange> map_range(const BatmapHeader& header, const VhdLayout& layou
 }
 
 void drop_batmap(VhdLayout& layout, std::string_view why) {
-  layout.warnings.push_back(fmt::format("batmap: {}; ignored", why));
+  layout.warnings.push_back({"batmap_bad", fmt::format("batmap: {}; ignored", why)});
 }
 
 Expected<ByteRange> free_space(const ParentLocator& locator, const VhdLayout& layout) {
@@ -54,7 +52,7 @@ Expected<void> add_locator(File& file, VhdLayout& layout, std::size_t slot) {
   const auto space = free_space(locator, layout);
   if (!space) {
     layout.warnings.push_back(
-        fmt::format("parent locator {}: {}; ignored", slot, space.error().text));
+        {"locator_bad", fmt::format("parent locator {}: {}; ignored", slot, space.error().text)});
     return {};
   }
   LocatorData data{slot, locator.code, std::vector<std::byte>(locator.data_length)};
@@ -115,7 +113,7 @@ Expected<void> add_locators(File& file, VhdLayout& layout) {
     if (auto ok = add_locator(file, layout, slot); !ok) return ok;
   }
   layout.parents = parent_paths(layout.header, layout.locators);
-  std::ranges::copy(layout.parents.warnings, std::back_inserter(layout.warnings));
+  for (const auto& text : layout.parents.warnings) layout.warnings.push_back({"locator_bad", text});
   return {};
 }
 

@@ -31,7 +31,7 @@ Expected<ByteRange> find_free(File& file, const VhdLayout& layout, std::uint64_t
 
 }  // namespace
 
-Expected<WritableEnd> prepare_for_writing(File& file, const VhdLayout& layout) {
+Expected<WritableEnd> repair_footers(File& file, const VhdLayout& layout) {
   if (file.is_block_device()) {
     return fail(Errc::unsupported_image, "a dynamic image on a block device is served read-only");
   }
@@ -48,15 +48,21 @@ Expected<WritableEnd> prepare_for_writing(File& file, const VhdLayout& layout) {
       return std::unexpected(ok.error());
     }
   }
+  return end;
+}
+
+Expected<WritableEnd> prepare_for_writing(File& file, const VhdLayout& layout) {
+  auto end = repair_footers(file, layout);
+  if (!end) return end;
   if (layout.batmap) {
     const std::vector<std::byte> nothing(layout.batmap->map.bytes);
     if (auto ok = store_batmap(file, *layout.batmap, nothing); !ok) {
       return std::unexpected(ok.error());
     }
   }
-  const auto free = find_free(file, layout, end.footer_offset);
+  const auto free = find_free(file, layout, end->footer_offset);
   if (!free) return std::unexpected(free.error());
-  end.free = *free;
+  end->free = *free;
   return end;
 }
 

@@ -6,6 +6,10 @@
 
 namespace xenblk::vhd {
 
+// Only the footers: both are there, valid and on stable storage afterwards. No free space is looked
+// for, and none is emptied.
+Expected<WritableEnd> repair_footers(File& file, const VhdLayout& layout);
+
 // Refused: an image on a block device, whose unused space is no hole.
 Expected<WritableEnd> prepare_for_writing(File& file, const VhdLayout& layout);
 

@@ -35,12 +35,18 @@ bool is_fixed_disk(const Footer& footer, std::uint64_t end_offset) {
   return footer.type == DiskType::fixed && footer.current_bytes <= end_offset;
 }
 
+// `end` is not valid. A copy that is may be a guest's: only images with blocks have one.
 std::unexpected<Error> no_footer(const Candidate& copy, const Candidate& end,
                                  std::uint64_t end_offset) {
-  const auto code = copy.footer.error().code == Errc::unsupported_image ? Errc::unsupported_image
-                                                                        : end.footer.error().code;
-  return fail(code, fmt::format("no valid VHD footer: at {:#x} the {}; at 0x0 the {}", end_offset,
-                                end.footer.error().text, copy.footer.error().text));
+  const auto& why = end.footer.error();
+  if (copy.valid()) {
+    return fail(why.code,
+                fmt::format("no valid VHD footer: at {:#x} the {}; at 0x0 one of disk "
+                            "type {}, which has no copy there",
+                            end_offset, why.text, static_cast<std::uint32_t>(copy.footer->type)));
+  }
+  return fail(why.code, fmt::format("no valid VHD footer: at {:#x} the {}; at 0x0 the {}",
+                                    end_offset, why.text, copy.footer.error().text));
 }
 
 // Sector 0 belongs to the guest in a fixed image and to the format in a dynamic one, the last
@@ -59,15 +65,17 @@ Expected<Footers> choose_copy(Footers footers, const Candidate& copy, const Cand
   footers.bytes = copy.bytes;
   footers.copy_valid = true;
   if (!end.valid()) {
-    footers.warnings.push_back(fmt::format("footer at {:#x}: {}; using the copy at 0x0",
-                                           footers.end_offset, end.footer.error().text));
+    footers.warnings.push_back(
+        {"footer_end_bad", fmt::format("footer at {:#x}: {}; using the copy at 0x0",
+                                       footers.end_offset, end.footer.error().text)});
   } else if (same_identity(*end.footer, *copy.footer)) {
     footers.at_end = *end.footer;
     footers.at_end_bytes = end.bytes;
   } else {
     footers.other_image_at_end = true;
     footers.warnings.push_back(
-        fmt::format("footer at {:#x} is of another image; ignored", footers.end_offset));
+        {"footer_other_image",
+         fmt::format("footer at {:#x} is of another image; ignored", footers.end_offset)});
   }
   return footers;
 }
@@ -79,17 +87,19 @@ Expected<Footers> choose_end(Footers footers, const Candidate& copy, const Candi
   footers.at_end = footer;
   footers.at_end_bytes = end.bytes;
   if (has_blocks(footer)) {
-    footers.warnings.push_back("footer at 0x0: " +
-                               (copy.valid() ? "of a fixed disk" : copy.footer.error().text));
+    const auto why = copy.valid() ? "of a fixed disk" : copy.footer.error().text;
+    footers.warnings.push_back({"footer_copy_bad", "footer at 0x0: " + why});
     return footers;
   }
   if (footer.type != DiskType::fixed) return footers;
   if (is_fixed_disk(footer, footers.end_offset)) {
     if (footer.current_bytes != footers.end_offset) {
       footers.warnings.push_back(
-          fmt::format("footer at {:#x}: a fixed disk of {} bytes, but the file has {} bytes before "
-                      "it; the rest is not used",
-                      footers.end_offset, footer.current_bytes, footers.end_offset));
+          {"file_longer",
+           fmt::format(
+               "footer at {:#x}: a fixed disk of {} bytes, but the file has {} bytes before "
+               "it; the rest is not used",
+               footers.end_offset, footer.current_bytes, footers.end_offset)});
     }
     return footers;
   }
@@ -119,18 +129,20 @@ Expected<void> check_poison(const Candidate& candidate, std::uint64_t offset) {
 // What does no harm, but may mean something to somebody.
 void add_remarks(Footers& footers) {
   const auto& footer = footers.chosen;
-  const auto remark = [&](std::string text) {
-    footers.warnings.push_back("footer: " + std::move(text));
+  const auto remark = [&](std::string_view code, const std::string& text) {
+    footers.warnings.push_back({code, "footer: " + text});
   };
   if (footer.saved_state) {
-    remark("saved state is 1: a virtual machine was suspended; its size must not change");
+    remark("saved_state",
+           "saved state is 1: a virtual machine was suspended; its size must not change");
   }
   if (footer.creator_name() == std::string_view("tap\0", 4) &&
       footer.creator_version > kNewestTapVersion) {
-    remark(fmt::format("made by blktap {}.{}, newer than 1.3", footer.creator_version >> 16,
+    remark("tap_version",
+           fmt::format("made by blktap {}.{}, newer than 1.3", footer.creator_version >> 16,
                        footer.creator_version & 0xffff));
   }
-  if (footer.uuid == Uuid{}) remark("the unique id is 0");
+  if (footer.uuid == Uuid{}) remark("uuid_null", "the unique id is 0");
 }
 
 }  // namespace
@@ -149,7 +161,6 @@ Expected<Footers> read_footers(File& file, ChecksumRule checksums) {
   if (!copy) return std::unexpected(copy.error());
   if (auto ok = check_poison(*copy, 0); !ok) return std::unexpected(ok.error());
   if (auto ok = check_poison(*end, footers.end_offset); !ok) return std::unexpected(ok.error());
-  if (!copy->valid() && !end->valid()) return no_footer(*copy, *end, footers.end_offset);
   const bool from_copy = copy->valid() && has_blocks(*copy->footer);
   if (!from_copy && !end->valid()) return no_footer(*copy, *end, footers.end_offset);
   auto chosen = from_copy ? choose_copy(std::move(footers), *copy, *end)

@@ -6,12 +6,20 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "vhd/format/footer.h"
 #include "xenblk/io.h"
 
 namespace xenblk::vhd {
+
+// Something that does not keep an image from being read. The code is a word that stays the same.
+struct Warning {
+  std::string_view code;
+  std::string text;
+  friend bool operator==(const Warning&, const Warning&) = default;
+};
 
 struct Footers {
   Footer chosen;
@@ -23,7 +31,7 @@ struct Footers {
   bool copy_valid = false;                        // at offset 0; dynamic images only
   bool other_image_at_end = false;                // a valid footer of another image lies at the end
   ChecksumRule checksums = ChecksumRule::verify;  // by which they were read
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
 };
 
 // What is read with checksums ignored can be opened read-only.

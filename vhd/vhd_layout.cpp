@@ -69,7 +69,7 @@ Expected<void> check_capacity(VhdLayout& layout) {
   }
   if (bytes % kSectorBytes != 0) {
     layout.warnings.push_back(
-        fmt::format("footer: size {} is no multiple of 512; rounded down", bytes));
+        {"size_odd", fmt::format("footer: size {} is no multiple of 512; rounded down", bytes)});
   }
   layout.capacity = {bytes / kSectorBytes};
   layout.block_count = divide_up(layout.capacity.n, layout.shape.block_sectors());
@@ -127,7 +127,8 @@ Expected<std::uint64_t> check_blocks(VhdLayout& layout, Access access) {
   if (!cut) return cut;
   layout.last_block_cut = true;
   layout.warnings.push_back(
-      fmt::format("the file of {} bytes ends within its last block", layout.footers.file_bytes));
+      {"last_block_cut",
+       fmt::format("the file of {} bytes ends within its last block", layout.footers.file_bytes)});
   if (access == Access::read_only) return cut;
   end.error().text += "; can be read, but needs repair before it is written";
   return end;
@@ -151,11 +152,11 @@ Expected<void> check_writable(const VhdLayout& layout) {
 
 }  // namespace
 
-Expected<VhdLayout> read_vhd_layout(File& file, Footers footers) {
+Expected<VhdLayout> read_vhd_structure(File& file, Footers footers, Access access) {
   VhdLayout layout{.footers = std::move(footers)};
   layout.warnings = layout.footers.warnings;
   if (auto ok = read_header(file, layout); !ok) return std::unexpected(ok.error());
-  if (auto ok = check_block_bytes(layout, file.access()); !ok) return std::unexpected(ok.error());
+  if (auto ok = check_block_bytes(layout, access); !ok) return std::unexpected(ok.error());
   if (auto ok = check_capacity(layout); !ok) return std::unexpected(ok.error());
   layout.metadata = {{0, kFooterBytes}, {layout.footers.chosen.data_offset, kDynamicHeaderBytes}};
   if (auto ok = check_table(layout); !ok) return std::unexpected(ok.error());
@@ -163,19 +164,25 @@ Expected<VhdLayout> read_vhd_layout(File& file, Footers footers) {
   if (auto ok = add_locators(file, layout); !ok) return std::unexpected(ok.error());
   if (auto ok = read_table(file, layout); !ok) return std::unexpected(ok.error());
   if (auto ok = read_batmap(file, layout); !ok) return std::unexpected(ok.error());
-  const auto end_of_blocks = check_blocks(layout, file.access());
-  if (!end_of_blocks) return std::unexpected(end_of_blocks.error());
-  if (layout.footers.at_end && !layout.footer_at_end_valid) {
-    // A block covers it. Once more without it, since the size may have come from those bytes.
-    layout.footers.at_end.reset();
-    return read_vhd_layout(file, std::move(layout.footers));
-  }
   for (const auto& range : layout.metadata) {
     layout.end_of_metadata = std::max(layout.end_of_metadata, range.end());
   }
-  layout.end_of_data = std::max(*end_of_blocks, layout.end_of_metadata);
-  if (file.access() == Access::read_write) {
-    if (auto ok = check_writable(layout); !ok) return std::unexpected(ok.error());
+  return layout;
+}
+
+Expected<VhdLayout> read_vhd_layout(File& file, Footers footers, Access access) {
+  auto layout = read_vhd_structure(file, std::move(footers), access);
+  if (!layout) return layout;
+  const auto end_of_blocks = check_blocks(*layout, access);
+  if (!end_of_blocks) return std::unexpected(end_of_blocks.error());
+  if (layout->footers.at_end && !layout->footer_at_end_valid) {
+    // A block covers it. Once more without it, since the size may have come from those bytes.
+    layout->footers.at_end.reset();
+    return read_vhd_layout(file, std::move(layout->footers), access);
+  }
+  layout->end_of_data = std::max(*end_of_blocks, layout->end_of_metadata);
+  if (access == Access::read_write) {
+    if (auto ok = check_writable(*layout); !ok) return std::unexpected(ok.error());
   }
   return layout;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "vhd/format/batmap.h"
@@ -33,12 +34,18 @@ struct VhdLayout {
   std::uint64_t end_of_data = 0;  // of the last block and of all metadata
   bool footer_at_end_valid = false;
   bool last_block_cut = false;  // the file ends within a block
-  std::vector<std::string> warnings;
+  std::vector<Warning> warnings;
 
   bool is_differencing() const { return footers.chosen.type == DiskType::differencing; }
 };
 
 // An image that cannot be opened for writing as it is, is refused with what to do about it.
-Expected<VhdLayout> read_vhd_layout(File& file, Footers footers);
+Expected<VhdLayout> read_vhd_layout(File& file, Footers footers, Access access);
+inline Expected<VhdLayout> read_vhd_layout(File& file, Footers footers) {
+  return read_vhd_layout(file, std::move(footers), file.access());
+}
+
+// All but the blocks: where they are is read, and not looked at. For check and repair.
+Expected<VhdLayout> read_vhd_structure(File& file, Footers footers, Access access);
 
 }  // namespace xenblk::vhd

@@ -44,6 +44,9 @@ std::optional<std::uint32_t>* number_of(std::string_view key, Settings& settings
   if (key == "max-queues") return &settings.max_queues;
   if (key == "workers") return &settings.workers;
   if (key == "max-indirect-segments") return &settings.max_indirect_segments;
+  if (key == "logical-sector-size") return &settings.logical_sector_size;
+  if (key == "polling-window-us") return &settings.polling_window_us;
+  if (key == "polling-budget-percent") return &settings.polling_budget_percent;
   return nullptr;
 }
 
@@ -54,6 +57,11 @@ Expected<void> take(const std::string& path, std::string_view key, const toml::n
     if (!value) return std::unexpected(value.error());
     settings.backend_names = std::move(*value);
     return {};
+  }
+  if (key == "data-path") {
+    settings.data_path = node.value_exact<std::string>();
+    if (settings.data_path) return {};
+    return at(path, node.source(), "data-path must be a string");
   }
   auto* field = number_of(key, settings);
   if (field == nullptr) return at(path, node.source(), fmt::format("unknown key {}", key));

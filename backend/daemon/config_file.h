@@ -17,6 +17,10 @@ struct Settings {
   std::optional<std::uint32_t> max_queues;
   std::optional<std::uint32_t> workers;
   std::optional<std::uint32_t> max_indirect_segments;
+  std::optional<std::uint32_t> logical_sector_size;
+  std::optional<std::uint32_t> polling_window_us;
+  std::optional<std::uint32_t> polling_budget_percent;
+  std::optional<std::string> data_path;
 };
 
 // Errors: bad_spec with one line "file:line: reason" (unknown keys are errors), or why it cannot be

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <sstream>
@@ -16,6 +17,8 @@ namespace xenblk::daemon {
 namespace {
 
 constexpr std::uint32_t kMostWorkers = 64;
+constexpr std::uint32_t kMostPollingUs = 10'000;
+constexpr std::uint32_t kDefaultPollingWindowUs = 0;
 
 // Linux blkfront takes at most 4 queues unless told otherwise, and each costs the guest memory.
 constexpr std::uint32_t kDefaultQueuesAtMost = 4;
@@ -82,8 +85,30 @@ Options combine(const Settings& line, const Settings& file) {
       choose(line.max_queues, file.max_queues, std::min(processors(), kDefaultQueuesAtMost));
   backend.offer.max_indirect_segments = choose(
       line.max_indirect_segments, file.max_indirect_segments, negotiation::kUsualIndirectSegments);
+  backend.offer.logical_sector_bytes =
+      choose(line.logical_sector_size, file.logical_sector_size, kSectorBytes);
+  // Until persistent grants are seen to be faster, they are for those who ask for them: they cost
+  // the guest memory, and a copy of its own.
+  backend.offer.persistent_grants = file.data_path == "persistent";
+  auto& polling = backend.worker.polling;
+  polling.window = std::chrono::microseconds(
+      choose(line.polling_window_us, file.polling_window_us, kDefaultPollingWindowUs));
+  polling.budget_percent =
+      choose(line.polling_budget_percent, file.polling_budget_percent, polling.budget_percent);
   backend.workers = choose(line.workers, file.workers, std::min(processors(), kMostWorkers));
   return options;
+}
+
+Expected<void> check_choices(const Settings& settings) {
+  const auto size = settings.logical_sector_size.value_or(kSectorBytes);
+  if (size != kSectorBytes && size != kPageBytes) {
+    return fail(Errc::bad_spec,
+                fmt::format("logical-sector-size is {}, must be 512 or 4096", size));
+  }
+  const auto path = settings.data_path.value_or("auto");
+  if (path == "auto" || path == "copy" || path == "persistent") return {};
+  return fail(Errc::bad_spec,
+              fmt::format("data-path is \"{}\", must be auto, copy or persistent", path));
 }
 
 }  // namespace
@@ -110,6 +135,11 @@ Expected<void> check_settings(const Settings& settings) {
                          blkif::kMaxIndirectSegments);
       !fine)
     return fine;
+  if (auto fine = within("polling-window-us", settings.polling_window_us, 0, kMostPollingUs); !fine)
+    return fine;
+  if (auto fine = within("polling-budget-percent", settings.polling_budget_percent, 0, 100); !fine)
+    return fine;
+  if (auto fine = check_choices(settings); !fine) return fine;
   return within("workers", settings.workers, 1, kMostWorkers);
 }
 

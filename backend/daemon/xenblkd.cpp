@@ -45,11 +45,13 @@ int block_signals() {
   return ::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-// The first SIGTERM or SIGINT detaches; another one does not wait for storage any longer.
+// SIGHUP looks whether images have grown. The first SIGTERM or SIGINT detaches; another one does
+// not wait for storage any longer.
 void on_signal(int descriptor, bool& ending, backend::Backend& backend, backend::EventLoop& loop,
                spdlog::logger& log) {
   signalfd_siginfo info{};
-  if (::read(descriptor, &info, sizeof info) != sizeof info || info.ssi_signo == SIGHUP) return;
+  if (::read(descriptor, &info, sizeof info) != sizeof info) return;
+  if (info.ssi_signo == SIGHUP) return backend.reread_capacities();
   if (ending) {
     log.critical("ended by a second signal, with requests in flight");
     ::_exit(1);

@@ -21,6 +21,8 @@ struct Offer {
   std::uint32_t max_queues = 1;                         // 1 to kMostQueues
   // Segments of an indirect request; 0: none are served. Up to blkif::kMaxIndirectSegments.
   std::uint32_t max_indirect_segments = kUsualIndirectSegments;
+  bool persistent_grants = false;
+  std::uint32_t logical_sector_bytes = kSectorBytes;  // or a page: 4 KiB sectors
 };
 
 // The disk as the frontend sees it; published with Connected.
@@ -31,6 +33,7 @@ struct DiskProperties {
   Access access = Access::read_write;
   bool cdrom = false;
   bool removable = false;
+  bool persistent_grants = false;
   bool discard = false;
   std::uint32_t discard_granularity_bytes = kSectorBytes;
   std::uint32_t discard_alignment_bytes = 0;
@@ -41,6 +44,9 @@ struct Node {
   std::string value;
   friend bool operator==(const Node&, const Node&) = default;
 };
+
+// In units of 512 bytes, but in whole logical sectors: what is left over is not served.
+SectorCount whole_sectors(SectorCount capacity, std::uint32_t logical_sector_bytes);
 
 std::vector<Node> offer_nodes(const Offer& offer);
 std::vector<Node> property_nodes(const DiskProperties& disk);

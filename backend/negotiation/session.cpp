@@ -148,6 +148,7 @@ Expected<Session> negotiate(const Offer& offer, const FrontendNodes& nodes) {
   if (!scheme) return std::unexpected(scheme.error());
 
   Session session{*layout, scheme->order, {}};
+  session.persistent_grants = offer.persistent_grants && nodes("feature-persistent") == "1";
   for (std::uint32_t index = 0; index < *count; ++index) {
     // With one queue its keys stand in the frontend's directory itself (blkif.h, "Multi-queue").
     const auto prefix = *count == 1 ? std::string{} : fmt::format("queue-{}/", index);

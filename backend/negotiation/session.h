@@ -25,13 +25,14 @@ struct Session {
   blkif::Layout layout = blkif::Layout::native;
   std::uint32_t ring_order = 0;
   std::vector<QueueSession> queues;
+  bool persistent_grants = false;  // both sides said so
   friend bool operator==(const Session&, const Session&) = default;
 };
 
 // Value of a node relative to the frontend's directory; nothing when it does not exist.
 using FrontendNodes = std::function<std::optional<std::string>(std::string_view name)>;
 
-// Pure but for the nodes that it asks for: at most 4 + queues * (pages + 1) of them, bounded by the
+// Pure but for the nodes that it asks for: at most 5 + queues * (pages + 1) of them, bounded by the
 // offer. Errors: bad_node (missing, or not what the protocol allows there), refused (more than was
 // offered); the text names the node and never holds unprintable bytes of the guest.
 Expected<Session> negotiate(const Offer& offer, const FrontendNodes& nodes);

@@ -88,6 +88,17 @@ class Image {
 
   virtual const ImageInfo& info() const = 0;
 
+  // The size of the disk now; info() has that of the moment at which the image was opened. Any
+  // thread.
+  virtual SectorCount capacity() const { return info().capacity; }
+
+  // Looks at the size of what holds the image and grows the disk to it. Blocks; off the data path;
+  // requests may be in flight. Returns the capacity. Errors: unsupported_image (the size of such an
+  // image stands in itself), refused (it has become smaller; the disk is as large as it was), io.
+  virtual Expected<SectorCount> reread_capacity() {
+    return fail(Errc::unsupported_image, "an image of this kind does not grow by itself");
+  }
+
   // Starts the request; request.engine's thread only. `done` is called exactly once, on that
   // thread, never inside submit. The range was checked by the caller; an image checks again and
   // answers out_of_range.

@@ -1,6 +1,7 @@
 // What a session may use beyond reads and writes of eleven pages: how it is offered, that it works
 // end to end in every layout, and what happens to a guest that uses it without the offer.
 #include "tests/backend/loopback_fixture.h"
+#include "tests/ringio/memory_image.h"
 
 namespace xenblk::backend {
 namespace {
@@ -87,7 +88,7 @@ TEST_F(Features, TellTheExtentsOfADiscard) {
   const auto null = disk("null:4M");
   connect(null);
   EXPECT_EQ(node(null, "feature-discard"), "1");
-  EXPECT_EQ(node(null, "discard-granularity"), "512");
+  EXPECT_EQ(node(null, "discard-granularity"), "4096") << "what a null disk calls a sector";
   EXPECT_EQ(node(null, "discard-alignment"), "0");
   EXPECT_EQ(node(null, "discard-secure"), "0");
 }
@@ -109,6 +110,140 @@ TEST_F(Features, DiscardsAreNotOfferedOnAReadOnlyDisk) {
   connect(null);
   EXPECT_FALSE(frontend_->properties().discard);
   EXPECT_EQ(frontend_->discard({0}, {8}).value(), Status::eopnotsupp);
+}
+
+// --- grants that stay mapped ---
+TEST_P(EveryLayout, ServesFrontendsWithPersistentGrants) {
+  restart({.persistent_grants = true});
+  for (const std::uint32_t segments : {11U, 32U}) {
+    const auto raw = disk(raw_image());
+    connect(raw, {.queue = {.layout = GetParam(), .segments_max = segments},
+                  .queues = 2,
+                  .keys = loopback::RingKeys::ring_page_order,
+                  .grants = loopback::Grants::persistent});
+    EXPECT_TRUE(frontend_->properties().persistent);
+    expect_large_requests(segments, kDiskBytes);
+    const auto copied = xen_.usage().copy_segments.load();
+    expect_writes_and_reads(*frontend_);
+    EXPECT_GT(xen_.usage().mapped_pages, 2U);
+    EXPECT_LT(xen_.usage().copy_segments - copied, 200U) << "of 2048 pages";
+    remove(raw);
+    EXPECT_EQ(xen_.usage().mapped_pages, 0U);
+  }
+}
+
+TEST_F(Features, GrantsOfAFrontendThatEndsThemAreNeverKept) {
+  restart({.persistent_grants = true});
+  connect(disk(raw_image()), {.grants = loopback::Grants::per_request});
+  expect_writes_and_reads(*frontend_);
+  EXPECT_EQ(xen_.usage().mapped_pages, 1U);
+}
+
+TEST_F(Features, PersistentGrantsAreNotOfferedByDefault) {
+  connect(disk(raw_image()), {.grants = loopback::Grants::persistent});
+  EXPECT_FALSE(frontend_->properties().persistent);
+  expect_writes_and_reads(*frontend_);
+}
+
+// --- sectors of 4 KiB ---
+TEST_P(EveryLayout, ServesSectorsOf4KibWhereConfigured) {
+  restart({.logical_sector_bytes = 4096});
+  const auto path = directory_.make_file("odd.raw", kDiskBytes + 7 * 512, 'r');
+  const auto raw = disk("raw:" + path);
+  connect(raw, {.queue = {.layout = GetParam()}});
+  EXPECT_EQ(frontend_->properties().sector_bytes, 4096U);
+  EXPECT_EQ(frontend_->properties().sectors.n, kDiskBytes / kSectorBytes) << "whole sectors only";
+  EXPECT_EQ(node(raw, "physical-sector-size"), "4096");
+  std::vector<std::byte> page(4096), part(512);
+  EXPECT_EQ(frontend_->read({1}, page).value(), Status::error);
+  EXPECT_EQ(frontend_->read({8}, part).value(), Status::error);
+  EXPECT_EQ(frontend_->write({8}, part).value(), Status::error);
+  EXPECT_EQ(frontend_->discard({8}, {7}).value(), Status::error);
+  EXPECT_EQ(frontend_->read({kDiskBytes / kSectorBytes}, page).value(), Status::error);
+  expect_writes_and_reads(*frontend_);
+}
+
+// --- a drive without a medium ---
+TEST_F(Features, AnEmptyDriveIsADiskWithoutSectors) {
+  auto drive = disk("");
+  drive.mode = "r";
+  drive.device_type = "cdrom";
+  connect(drive);
+  EXPECT_EQ(frontend_->properties().sectors.n, 0U);
+  EXPECT_EQ(frontend_->properties().info,
+            blkif::kInfoCdrom | blkif::kInfoRemovable | blkif::kInfoReadOnly);
+  std::vector<std::byte> data(512);
+  EXPECT_EQ(frontend_->read({0}, data).value(), Status::error);
+  expect_okay(frontend_->flush());
+  host_->reread_capacities();
+  remove(drive);
+}
+
+TEST_F(Features, ADiskWithoutAnImageIsNoEmptyDrive) {
+  const auto nothing = disk("");
+  toolstack_.add_disk(nothing);
+  expect_node(nothing, "image-state", "failed");
+}
+
+// --- growing ---
+class Growing : public Features {
+ protected:
+  void SetUp() override {
+    start_host({.offer = {.max_queues = 2}, .workers = 2, .open_image = [this](auto&, auto) {
+                  return Expected<std::shared_ptr<Image>>(image_);
+                }});
+  }
+  void TearDown() override {
+    Features::TearDown();
+    image_.reset();
+  }
+  // Everything that was asked for before has been done when this image's size was looked at.
+  void reread() { host_->reread_capacities(); }
+  std::shared_ptr<ringio::test::MemoryImage> image_ =
+      std::make_shared<ringio::test::MemoryImage>(SectorCount{1024});
+};
+
+TEST_F(Growing, IsSeenByTheGuestWithoutANewSession) {
+  const auto growing = disk("memory");
+  connect(growing, {.queues = 2, .keys = loopback::RingKeys::ring_page_order});
+  std::vector<std::byte> data(4096, std::byte{7}), back(4096);
+  EXPECT_EQ(frontend_->write({1500}, data).value(), Status::error);
+  auto store = guest_->open_store();
+  const auto state = backend_path(growing) + "/state";
+  ASSERT_TRUE(store->watch(state, "again").has_value());
+  ASSERT_TRUE(store->next_event().has_value()) << "the one at registration";
+  image_->resize({2048});
+  reread();
+  expect_node(growing, "sectors", "2048");
+  expect_node(growing, "state", "4");
+  EXPECT_TRUE(store->next_event().value().has_value()) << "Connected was written again";
+  ASSERT_TRUE(frontend_->reread_properties().has_value());
+  EXPECT_EQ(frontend_->properties().sectors.n, 2048U);
+  expect_okay(frontend_->write({1500}, data));
+  expect_okay(frontend_->read({1500}, back));
+  EXPECT_EQ(back, data);
+  remove(growing);
+}
+
+TEST_F(Growing, ToLessIsRefused) {
+  const auto growing = disk("memory");
+  connect(growing);
+  image_->resize({512});
+  reread();
+  image_->resize({1024 + 8});
+  reread();
+  expect_node(growing, "sectors", "1032");
+  EXPECT_NE(log_text().find("stays as large as it is: memory: has become smaller"),
+            std::string::npos)
+      << log_text();
+}
+
+TEST_F(Features, AVhdDoesNotGrowByItself) {
+  const auto vhd = disk(vhd_image());
+  connect(vhd);
+  host_->reread_capacities();
+  remove(vhd);
+  EXPECT_NE(log_text().find("stays as large as it is"), std::string::npos) << log_text();
 }
 
 }  // namespace

@@ -126,6 +126,33 @@ TEST_F(ConfigFile, SetsTheLargestRequest) {
   write("max-indirect-segments = 4097\n");
   EXPECT_EQ(refusal(), path_ + ": max-indirect-segments is 4097, must be 0 to 4096");
 }
+TEST_F(ConfigFile, ChoosesTheDataPath) {
+  EXPECT_FALSE(options({}).backend.offer.persistent_grants);
+  for (const auto& [path, persistent] :
+       {std::pair{"auto", false}, {"copy", false}, {"persistent", true}}) {
+    write("data-path = \"" + std::string(path) + "\"\n");
+    EXPECT_EQ(options({"-c", path_.c_str()}).backend.offer.persistent_grants, persistent);
+  }
+  write("data-path = \"map\"\n");
+  EXPECT_EQ(refusal(), path_ + ": data-path is \"map\", must be auto, copy or persistent");
+  write("data-path = 1\n");
+  EXPECT_EQ(refusal(), path_ + ":1: data-path must be a string");
+}
+TEST_F(ConfigFile, SetsTheSectorSize) {
+  EXPECT_EQ(options({}).backend.offer.logical_sector_bytes, 512U);
+  write("logical-sector-size = 4096\n");
+  EXPECT_EQ(options({"-c", path_.c_str()}).backend.offer.logical_sector_bytes, 4096U);
+  write("logical-sector-size = 2048\n");
+  EXPECT_EQ(refusal(), path_ + ": logical-sector-size is 2048, must be 512 or 4096");
+}
+TEST_F(ConfigFile, SetsPolling) {
+  write("polling-window-us = 40\npolling-budget-percent = 5\n");
+  const auto polling = options({"-c", path_.c_str()}).backend.worker.polling;
+  EXPECT_EQ(polling.window, std::chrono::microseconds(40));
+  EXPECT_EQ(polling.budget_percent, 5U);
+  write("polling-budget-percent = 101\n");
+  EXPECT_EQ(refusal(), path_ + ": polling-budget-percent is 101, must be 0 to 100");
+}
 TEST_F(ConfigFile, RefusesNamesThatAreNoList) {
   write("backend-names = \"vbd\"\n");
   EXPECT_EQ(refusal(), path_ + ":1: backend-names must be a list of strings");

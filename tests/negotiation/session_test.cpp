@@ -194,6 +194,30 @@ TEST(Session, NamesTheQueueWhoseKeyIsMissing) {
   EXPECT_EQ(refusal(nodes).text, "queue-1/ring-ref is missing");
 }
 
+TEST(Session, KeepsGrantsMappedOnlyWhenBothSidesSaySo) {
+  const Offer offers{.max_ring_order = 4, .persistent_grants = true}, does_not{.max_ring_order = 4};
+  const auto persistent = [](const NodeMap& nodes, const Offer& offer) {
+    return negotiate_with(nodes, offer)->persistent_grants;
+  };
+  EXPECT_TRUE(persistent(with(single_page(), "feature-persistent", "1"), offers));
+  EXPECT_FALSE(persistent(with(single_page(), "feature-persistent", "1"), does_not));
+  for (const auto* value : {"0", "2", "yes", "", "01"}) {
+    EXPECT_FALSE(persistent(with(single_page(), "feature-persistent", value), offers)) << value;
+  }
+  EXPECT_FALSE(persistent(single_page(), offers));
+}
+
+TEST(Properties, CountWholeLogicalSectors) {
+  EXPECT_EQ(whole_sectors({4103}, 4096), SectorCount{4096});
+  EXPECT_EQ(whole_sectors({4103}, 512), SectorCount{4103});
+  const auto nodes = property_nodes({.capacity = {4096}, .logical_sector_bytes = 4096});
+  for (const Node& node :
+       {Node{"sectors", "4096"}, Node{"sector-size", "4096"}, Node{"physical-sector-size", "4096"},
+        Node{"discard-granularity", "4096"}}) {
+    EXPECT_NE(std::ranges::find(nodes, node), nodes.end()) << node.name;
+  }
+}
+
 TEST(Session, AsksForABoundedNumberOfNodes) {
   int asked = 0;
   auto nodes = [&](std::string_view name) -> std::optional<std::string> {

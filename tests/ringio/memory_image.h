@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <boost/intrusive/parent_from_member.hpp>
 #include <cassert>
 #include <cstring>
@@ -22,6 +23,14 @@ class MemoryImage final : public Image {
   ~MemoryImage() override { assert(in_flight_ == 0); }
 
   const ImageInfo& info() const override { return info_; }
+  SectorCount capacity() const override { return {capacity_}; }
+  Expected<SectorCount> reread_capacity() override {
+    const std::scoped_lock lock(mutex_);
+    const std::uint64_t sectors = bytes_.size() / kSectorBytes;
+    if (sectors < capacity_) return fail(Errc::refused, "memory: has become smaller");
+    capacity_ = sectors;
+    return SectorCount{sectors};
+  }
   Expected<ImageExtent> extent_at(SectorIndex first) override {
     return ImageExtent{.count = {info_.capacity.n - first.n}};
   }
@@ -40,6 +49,11 @@ class MemoryImage final : public Image {
   }
 
   // --- for the test ---
+  // What holds the image gets another size; the image finds out when it looks.
+  void resize(SectorCount sectors) {
+    const std::scoped_lock lock(mutex_);
+    bytes_.resize(sectors.n * kSectorBytes);
+  }
   void hold() { set_hold(true); }
   // Completes the request that was submitted as the nth of those that are held.
   void release(std::size_t nth = 0) {
@@ -94,7 +108,7 @@ class MemoryImage final : public Image {
       return status;
     }
     if (request.op == ImageOp::flush) return IoStatus::okay;
-    if (!fits(request.first, request.count, info_.capacity)) return IoStatus::out_of_range;
+    if (!fits(request.first, request.count, capacity())) return IoStatus::out_of_range;
     const auto place = sectors(request.first.n, request.count.n);
     switch (request.op) {
       case ImageOp::read:
@@ -114,6 +128,7 @@ class MemoryImage final : public Image {
   }
 
   const ImageInfo info_;
+  std::atomic<std::uint64_t> capacity_ = info_.capacity.n;
   mutable std::mutex mutex_;
   // All under mutex_.
   std::vector<std::byte> bytes_;

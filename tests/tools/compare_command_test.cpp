@@ -45,7 +45,9 @@ TEST_F(CompareCommandTest, SaysThatOnlyTheSizesDiffer) {
 TEST_F(CompareCommandTest, RefusesWhatCannotBeOpened) {
   EXPECT_EQ(refused({"compare", "raw:a.img", "vhd:none.vhd"}),
             "DIR/none.vhd: No such file or directory");
-  EXPECT_EQ(refused({"compare", "vhd:a.vhd", "vhd:a.img"}), "");
+  EXPECT_EQ(refused({"compare", "vhd:a.vhd", "vhd:a.img"}),
+            "DIR/a.img: no valid VHD footer: at 0x9c3e00 the cookie is not 'conectix'; at 0x0 the "
+            "cookie is not 'conectix'");
   EXPECT_EQ(refused({"compare", "a.img", "vhd:a.vhd"}),
             "image 'a.img': say vhd:a.img or raw:a.img; the format is never guessed");
 }

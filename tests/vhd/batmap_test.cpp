@@ -57,7 +57,7 @@ class BatmapOfBlktap : public ::testing::Test {
   std::string only_warning() {
     const auto found = layout();
     EXPECT_TRUE(!found.batmap || found.batmap->bits.empty()) << "believed";
-    return found.warnings.size() == 1 ? found.warnings[0] : "none";
+    return found.warnings.size() == 1 ? found.warnings[0].text : "none";
   }
   // What the file says now, and whether its checksum agrees.
   std::string bits_in_file() {

@@ -51,6 +51,15 @@ const std::vector<Fault>& faults() {
        bad_image,
        "no valid VHD footer: at 0xffe00 the cookie is not 'conectix'; at 0x0 the cookie is not "
        "'conectix'"},
+      {"OnlyAFixedFooterAndThatAtTheStart",
+       [](Forgery& f) {
+         f.footer.type = DiskType::fixed;
+         f.write_copy();
+         f.cut(kMiB);
+       },
+       bad_image,
+       "no valid VHD footer: at 0xffe00 the cookie is not 'conectix'; at 0x0 one of disk type 2, "
+       "which has no copy there"},
       {"OnlyTheCopyAndNoHeader", [](Forgery& f) { f.cut(1024); }, bad_image,
        "footer: the header's offset 0x200 is not a sector within the file"},
       {"PoisonAtTheStart",

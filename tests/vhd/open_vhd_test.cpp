@@ -35,7 +35,7 @@ class DamagedImage : public ::testing::Test {
     EXPECT_TRUE(footers->at_end);
     auto layout = read_vhd_layout(forgery_.file, *footers);
     ASSERT_TRUE(layout) << layout.error().text;
-    EXPECT_TRUE(layout->warnings.empty()) << layout->warnings.front();
+    EXPECT_TRUE(layout->warnings.empty()) << layout->warnings.front().text;
   }
   Forgery forgery_;
 };

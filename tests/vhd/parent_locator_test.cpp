@@ -253,9 +253,11 @@ TEST_F(LayoutOfChild, WarnsOfALocatorThatMakesNoSenseAndGoesOn) {
   const auto found = layout();
   EXPECT_EQ(found.parents.candidates.size(), 1U);
   EXPECT_EQ(found.warnings,
-            (std::vector<std::string>{
-                "parent locator 1: data length 600 is more than its space of 512 bytes; ignored",
-                "parent locator 2: 512 bytes at 0x600 overlap metadata at 0x600; ignored"}));
+            (std::vector<Warning>{
+                {"locator_bad",
+                 "parent locator 1: data length 600 is more than its space of 512 bytes; ignored"},
+                {"locator_bad",
+                 "parent locator 2: 512 bytes at 0x600 overlap metadata at 0x600; ignored"}}));
 }
 
 }  // namespace

@@ -14,13 +14,13 @@ namespace {
 
 class Quirk : public ::testing::Test {
  protected:
-  std::vector<std::string> warnings() {
+  std::vector<Warning> warnings() {
     test::SimFile file(forgery_.disk, Access::read_only);
     return read_vhd_layout(file, read_footers(file).value()).value().warnings;
   }
   std::string only_warning() {
     const auto all = warnings();
-    return all.size() == 1 ? all[0] : all.empty() ? "none" : "several, first " + all[0];
+    return all.size() == 1 ? all[0].text : all.empty() ? "none" : "several, first " + all[0].text;
   }
   std::uint64_t sectors() { return forgery_.open().value()->info().capacity.n; }
   void creator(const char* name, std::uint32_t version) {
@@ -198,7 +198,7 @@ TEST_F(Quirk, Row22ANewerBlktapIsServedWithAWarning) {
   creator("tap\0", 0x00010004);
   expect_opens(Access::read_write);
   const auto all = warnings();
-  EXPECT_EQ(all.at(0), "footer: made by blktap 1.4, newer than 1.3");
+  EXPECT_EQ(all.at(0).text, "footer: made by blktap 1.4, newer than 1.3");
 }
 TEST_F(Quirk, Row23OddFeaturesAndGeometriesAreServed) {
   forgery_.footer.features = 0;

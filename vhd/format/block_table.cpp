@@ -2,11 +2,18 @@
 
 #include <algorithm>
 #include <cassert>
+#include <utility>
 
 #include <fmt/format.h>
 
 namespace xenblk::vhd {
 namespace {
+
+bool is_inside(const ByteRange& range, const BlockTableLimits& limits) {
+  if (range.start >= limits.end_of_blocks) return false;
+  const auto room = limits.end_of_blocks - range.start;
+  return room >= range.bytes - std::min(range.bytes, limits.last_block_cut_bytes);
+}
 
 Expected<void> check_entry(std::size_t block, std::uint32_t entry, const BlockTableLimits& limits) {
   const auto range = limits.shape.range(entry);
@@ -16,10 +23,7 @@ Expected<void> check_entry(std::size_t block, std::uint32_t entry, const BlockTa
                 fmt::format("BAT entry {} is {:#x}: the block at {:#x} overlaps metadata at {:#x}",
                             block, entry, range.start, other.start));
   }
-  const bool starts_inside = range.start < limits.end_of_blocks;
-  const auto room = starts_inside ? limits.end_of_blocks - range.start : 0;
-  const auto needed = range.bytes - std::min(range.bytes, limits.last_block_cut_bytes);
-  if (starts_inside && room >= needed) return {};
+  if (is_inside(range, limits)) return {};
   return fail(
       Errc::bad_image,
       fmt::format("BAT entry {} is {:#x}: the block at {:#x} ends beyond the file's data at {:#x}",
@@ -65,6 +69,38 @@ Expected<std::uint64_t> check_block_table(std::span<const std::uint32_t> entries
   if (used.empty()) return 0;
   if (auto ok = check_overlaps(used, limits.shape); !ok) return std::unexpected(ok.error());
   return limits.shape.range(used.back()).end();
+}
+
+std::vector<BadEntry> find_bad_entries(std::span<const std::uint32_t> entries,
+                                       const BlockTableLimits& limits) {
+  std::vector<BadEntry> bad;
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> used;
+  for (std::uint64_t block = 0; block < entries.size(); ++block) {
+    const auto entry = entries[block];
+    if (entry == kUnusedBlock) continue;
+    const auto range = limits.shape.range(entry);
+    const auto overlaps = [&](const ByteRange& other) { return range.overlaps(other); };
+    if (std::ranges::any_of(limits.metadata, overlaps)) {
+      bad.push_back({block, entry, EntryFault::on_metadata});
+    } else if (is_inside(range, limits)) {
+      used.emplace_back(entry, block);
+    } else {
+      bad.push_back({block, entry, EntryFault::outside_file});
+    }
+  }
+  std::ranges::sort(used);
+  const auto stride_sectors = limits.shape.stride_bytes() / kSectorBytes;
+  std::size_t kept = 0;
+  for (std::size_t i = 1; i < used.size(); ++i) {
+    const auto [entry, block] = used[i];
+    if (entry - used[kept].first < stride_sectors) {
+      bad.push_back({block, entry, EntryFault::overlaps, used[kept].second});
+    } else {
+      kept = i;
+    }
+  }
+  std::ranges::sort(bad, {}, &BadEntry::block);
+  return bad;
 }
 
 }  // namespace xenblk::vhd

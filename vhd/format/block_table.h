@@ -66,4 +66,18 @@ struct BlockTableLimits {
 Expected<std::uint64_t> check_block_table(std::span<const std::uint32_t> entries,
                                           const BlockTableLimits& limits);
 
+// An entry that breaks one of these rules; of blocks that overlap, all but the first in the file.
+enum class EntryFault : std::uint8_t { outside_file, on_metadata, overlaps };
+struct BadEntry {
+  std::uint64_t block = 0;
+  std::uint32_t entry = 0;
+  EntryFault fault = EntryFault::outside_file;
+  std::uint64_t other_block = 0;  // overlaps: with whom
+  friend bool operator==(const BadEntry&, const BadEntry&) = default;
+};
+
+// All of them, by block. For those who go on where check_block_table stops.
+std::vector<BadEntry> find_bad_entries(std::span<const std::uint32_t> entries,
+                                       const BlockTableLimits& limits);
+
 }  // namespace xenblk::vhd

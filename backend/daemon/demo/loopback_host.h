@@ -25,6 +25,11 @@ class LoopbackHost {
   // does.
   void end();
 
+  // What SIGHUP does.
+  void reread_capacities() {
+    loop_->post([this] { backend_->reread_capacities(); });
+  }
+
  private:
   LoopbackHost() = default;
   std::unique_ptr<backend::EventLoop> loop_;

@@ -222,12 +222,8 @@ std::int64_t SimEngine::perform(const Queued& queued) {
   const auto& content = storage_.now_[file];
   if (const int error = storage_.fault ? storage_.fault(op) : 0; error != 0) return fail(op, error);
   switch (op.kind) {
-    case IoKind::read: {
-      const auto size = content.size_bytes();
-      const auto bytes = op.offset >= size ? 0 : std::min(op.bytes, size - op.offset);
-      content.read(op.offset, {op.buffer, bytes});
-      return static_cast<std::int64_t>(bytes);
-    }
+    case IoKind::read:
+      return read(op);
     case IoKind::write:
       if (content.data_pages() + op.bytes / kPageBytes + 1 > storage_.room_pages) {
         return fail(op, ENOSPC);
@@ -244,6 +240,16 @@ std::int64_t SimEngine::perform(const Queued& queued) {
       break;
   }
   return -EINVAL;
+}
+
+// Of any simulated file: the parents of an image may lie on storages of their own.
+std::int64_t SimEngine::read(const IoOp& op) {
+  const auto size = op.file->size_bytes().value();
+  if (op.offset >= size) return 0;
+  const auto bytes = std::min(op.bytes, size - op.offset);
+  const auto ok = op.file->read_at(op.offset, {op.buffer, bytes});
+  assert(ok);
+  return static_cast<std::int64_t>(bytes);
 }
 
 std::int64_t SimEngine::fail(const IoOp& op, int error) {

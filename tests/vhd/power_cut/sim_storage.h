@@ -134,6 +134,7 @@ class SimEngine final : public test::TestEngine {
     std::uint64_t changes_before = 0;  // a sync covers these
   };
   std::int64_t perform(const Queued& queued);
+  static std::int64_t read(const IoOp& op);
   std::int64_t fail(const IoOp& op, int error);
 
   SimStorage& storage_;
