@@ -1,8 +1,10 @@
 // A new block gets a place in the file.
 #include <algorithm>
 #include <cassert>
+#include <cerrno>
 
 #include "vhd/block_jobs_inline.h"
+#include "vhd/zeroes.h"
 
 namespace xenblk::vhd {
 
@@ -26,11 +28,17 @@ void BlockJobs::take_slot(Job& job) {
     }
   }
   if (job.slot.range.bytes != 0) return job.slot.dirty ? scrub(job) : use_slot(job);
-  if (job.extent.footer_offset != 0) return move_footer(job);
+  if (job.extent.footer_offset != 0) return reserve_extent(job);
   finish_job_later(job, IoStatus::no_space);
 }
 
-void BlockJobs::move_footer(Job& job) {
+// The file system finds room for the whole extent at once, which makes the first writes to its
+// blocks cheaper. One that cannot, or has no room for all of it, may still have enough for a block.
+void BlockJobs::reserve_extent(Job& job) {
+  submit<&BlockJobs::move_footer>(job, IoKind::allocate, job.extent.slots, nullptr);
+}
+
+void BlockJobs::move_footer(Job& job, std::int64_t) {
   submit<&BlockJobs::footer_written>(job, IoKind::write, {job.extent.footer_offset, kFooterBytes},
                                      footer_.data());
 }
@@ -67,16 +75,41 @@ void BlockJobs::finish_move(Job& job, IoStatus status) {
   take_slot(job);
 }
 
-// A failed write left something in the slot. It must be gone for good before the table refers to
-// the slot.
+// A failed write left something in the slot, or it is on a device. What is there must be gone for
+// good before the table refers to the slot.
 void BlockJobs::scrub(Job& job) {
-  submit<&BlockJobs::scrubbed>(job, IoKind::punch_hole, job.slot.range, nullptr);
+  submit<&BlockJobs::scrubbed>(job, IoKind::punch_hole, scrub_range(job), nullptr);
 }
 
-// On failure the slot stays out of use: a file system that cannot punch would fail for ever.
+// Under clear bits a differencing image may have anything.
+ByteRange BlockJobs::scrub_range(const Job& job) const {
+  if (job.kind != Kind::place) return job.slot.range;
+  const auto start = job.slot.range.start;
+  return {start, context_.leaf.shape.data_offset(job.slot.entry) - start};
+}
+
 void BlockJobs::scrubbed(Job& job, std::int64_t result) {
+  if (result == -EOPNOTSUPP) {
+    job.scrubbed_bytes = 0;
+    return scrub_with_zeroes(job);
+  }
   if (result < 0) return finish_job(job, status_from_result(result));
   submit<&BlockJobs::scrub_synced>(job, IoKind::sync_data, {}, nullptr);
+}
+
+void BlockJobs::scrub_with_zeroes(Job& job) {
+  const auto range = scrub_range(job);
+  const auto& zeroes = shared_zeroes();
+  const auto bytes = std::min<std::uint64_t>(range.bytes - job.scrubbed_bytes, zeroes.size());
+  if (bytes == 0) return submit<&BlockJobs::scrub_synced>(job, IoKind::sync_data, {}, nullptr);
+  const ByteRange next{range.start + job.scrubbed_bytes, bytes};
+  job.scrubbed_bytes += bytes;
+  submit<&BlockJobs::zeroes_written>(job, IoKind::write, next, zeroes.data());
+}
+
+void BlockJobs::zeroes_written(Job& job, std::int64_t result) {
+  if (result < 0) return finish_job(job, status_from_result(result));
+  scrub_with_zeroes(job);
 }
 
 void BlockJobs::scrub_synced(Job& job, std::int64_t result) {
@@ -103,14 +136,17 @@ void BlockJobs::write_slot(Job& job) {
   const auto& shape = context_.leaf.shape;
   const auto& part = job.work.part;
   const auto& request = *job.leader;
-  const auto bitmap = shape.range(job.slot.entry).start;
+  const auto head = job.slot.range.start;
   const auto data = shape.data_offset(job.slot.entry) + job.work.sector.n * kSectorBytes;
-  assert(bitmap >= job.slot.range.start);
+  // All before the data: as a whole page it needs no page to be read.
+  const auto head_bytes = shape.data_offset(job.slot.entry) - head;
+  assert(head_bytes >= shape.bitmap_bytes() && head_bytes <= slot_head_.size());
   assert(data + part.n * kSectorBytes <= job.slot.range.end());
   job.parts_in_flight = 2;
   auto* const from = request.data + request.sectors_planned * kSectorBytes;
   submit<&BlockJobs::slot_part_written>(job, IoKind::write, {data, part.n * kSectorBytes}, from);
-  submit<&BlockJobs::slot_part_written>(job, IoKind::write, {bitmap, ones_.size()}, ones_.data());
+  submit<&BlockJobs::slot_part_written>(job, IoKind::write, {head, head_bytes},
+                                        slot_head_.data() + slot_head_.size() - head_bytes);
 }
 
 void BlockJobs::slot_part_written(Job& job, std::int64_t result) {

@@ -36,7 +36,7 @@ Expected<void> BlockJobs::finish() {
   }
   if (auto ok = file.sync_data(); !ok) return ok;
   const auto end = end_of_used();
-  if (!allocated_ || end >= slots_->footer_offset()) return {};
+  if (!allocated_ || slots_->on_device() || end >= slots_->footer_offset()) return {};
   // Two footers for a moment; the one at the end counts, before and after.
   if (auto ok = file.write_at(end, footer_.all()); !ok) return ok;
   if (auto ok = file.sync_data(); !ok) return ok;

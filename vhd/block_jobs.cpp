@@ -15,13 +15,12 @@ constexpr std::size_t kJobs = 64;
 constexpr std::size_t kBuffersBytes = std::size_t{2} << 20;
 constexpr std::size_t kJobsMin = 4;
 
-// A bit for each sector of the block, none for the padding.
-AlignedBuffer full_bitmap(const BlockShape& shape) {
-  AlignedBuffer bits(shape.bitmap_bytes());
-  const auto sectors = shape.block_sectors();
-  std::memset(bits.data(), 0xff, sectors / 8);
-  if (sectors % 8 != 0) bits.all()[sectors / 8] = static_cast<std::byte>(0xff00 >> sectors % 8);
-  return bits;
+// What lies before the data in a new slot: padding, and a bit for each sector of the block.
+AlignedBuffer full_slot_head(const BlockShape& shape) {
+  AlignedBuffer head(round_up(shape.bitmap_bytes(), kPageBytes));
+  const auto bits = head.all().subspan(head.size() - shape.bitmap_bytes());
+  set_bitmap_run(bits, 0, shape.block_sectors());
+  return head;
 }
 
 std::uint64_t count_unallocated(const BlockMap& map) {
@@ -35,7 +34,7 @@ std::uint64_t count_unallocated(const BlockMap& map) {
 BlockJobs::BlockJobs(const BlockJobsContext& context, Resume resume)
     : context_(context),
       resume_(resume),
-      ones_(full_bitmap(context.leaf.shape)),
+      slot_head_(full_slot_head(context.leaf.shape)),
       footer_(kFooterBytes),
       jobs_(std::clamp(kBuffersBytes / context.bitmap_bytes_max, kJobsMin, kJobs)) {
   for (auto& job : jobs_) {

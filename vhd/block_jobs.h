@@ -81,7 +81,7 @@ class BlockJobs {
   using Reclaim = void (*)(ImageRequest&, std::uint32_t entry) noexcept;
   void allow_removing(Reclaim reclaim) { reclaim_ = reclaim; }
   void resume_now(ImageRequest& request) { go_on(request); }
-  void reuse(std::uint32_t entry);
+  void reuse(std::uint32_t entry, bool empty);
 
   // From BitmapCommit: this is the block's bitmap in the file now. `in_table`: and the table refers
   // to the block.
@@ -108,6 +108,7 @@ class BlockJobs {
     Slot slot;
     Extent extent;
     unsigned parts_in_flight = 0;
+    std::uint64_t scrubbed_bytes = 0;
     IoStatus status = IoStatus::okay;
     AlignedBuffer buffer;  // a bitmap or a sector of the table
   };
@@ -133,12 +134,16 @@ class BlockJobs {
 
   // block_allocation.cpp
   void take_slot(Job& job);
-  void move_footer(Job& job);
+  void reserve_extent(Job& job);
+  void move_footer(Job& job, std::int64_t reserved);
   void footer_written(Job& job, std::int64_t result);
   void footer_synced(Job& job, std::int64_t result);
   void finish_move(Job& job, IoStatus status);
   void scrub(Job& job);
   void scrubbed(Job& job, std::int64_t result);
+  void scrub_with_zeroes(Job& job);
+  void zeroes_written(Job& job, std::int64_t result);
+  ByteRange scrub_range(const Job& job) const;
   void scrub_synced(Job& job, std::int64_t result);
   void use_slot(Job& job);
   void write_slot(Job& job);
@@ -166,7 +171,7 @@ class BlockJobs {
   BlockJobsContext context_;
   Resume resume_;
   Reclaim reclaim_ = nullptr;
-  AlignedBuffer ones_;  // a full bitmap
+  AlignedBuffer slot_head_;  // a full bitmap, at the end of whole pages
   AlignedBuffer footer_;
 
   std::mutex mutex_;

@@ -47,9 +47,9 @@ void BlockJobs::removal_synced(Job& job, IoStatus status) {
   reclaim_(leader, entry);
 }
 
-void BlockJobs::reuse(std::uint32_t entry) {
+void BlockJobs::reuse(std::uint32_t entry, bool empty) {
   const std::lock_guard lock(mutex_);
-  slots_->reuse(entry);
+  slots_->reuse(entry, empty);
 }
 
 }  // namespace xenblk::vhd

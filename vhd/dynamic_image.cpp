@@ -54,7 +54,11 @@ DynamicImage::DynamicImage(Parts parts)
   if (parts.layout.batmap) mark_full_blocks(*parts.layout.batmap, leaf_.map);
   if (!end) return;
   batmap_ = parts.layout.batmap;
-  jobs_.allow_writing({leaf_.shape, end->free, end->footer_offset, parts.tuning.extent_bytes},
+  jobs_.allow_writing({leaf_.shape,
+                       {.free = end->free,
+                        .footer_offset = end->footer_offset,
+                        .extent_bytes = parts.tuning.extent_bytes,
+                        .on_device = end->on_device}},
                       end->footer);
 }
 

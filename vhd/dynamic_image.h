@@ -31,9 +31,10 @@ struct VhdTuning {
 
 // Where new blocks may go: found out when an image is opened for writing.
 struct WritableEnd {
-  ByteRange free;  // a hole that ends at the footer, or nothing
+  ByteRange free;  // ends at the footer; a hole, unless it is on a device
   std::uint64_t footer_offset = 0;
   FooterBytes footer = {};
+  bool on_device = false;
 };
 
 class DynamicImage final : public Image {

@@ -7,10 +7,10 @@
 namespace xenblk::vhd {
 
 // Only the footers: both are there, valid and on stable storage afterwards. No free space is looked
-// for, and none is emptied.
+// for, and none is emptied. Refused: an image on a block device.
 Expected<WritableEnd> repair_footers(File& file, const VhdLayout& layout);
 
-// Refused: an image on a block device, whose unused space is no hole.
+// On a block device the footer stays at the end and the free space is no hole.
 Expected<WritableEnd> prepare_for_writing(File& file, const VhdLayout& layout);
 
 }  // namespace xenblk::vhd

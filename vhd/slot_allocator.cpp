@@ -16,16 +16,13 @@ constexpr std::uint64_t kEndMax = std::uint64_t{kUnusedBlock} * kSectorBytes;
 
 }  // namespace
 
-SlotAllocator::SlotAllocator(const BlockShape& shape, ByteRange free, std::uint64_t footer_offset,
-                             std::uint64_t extent_bytes)
+SlotAllocator::SlotAllocator(const BlockShape& shape, const SlotSpace& space)
     : shape_(shape),
       padding_bytes_(round_up(shape.bitmap_bytes(), kAlignmentBytes) - shape.bitmap_bytes()),
       slot_bytes_(round_up(padding_bytes_ + shape.stride_bytes(), kAlignmentBytes)),
-      extent_bytes_(extent_bytes),
-      free_(free),
-      footer_offset_(footer_offset) {
-  assert(free.bytes == 0 || free.start % kAlignmentBytes == 0);
-  assert(free.bytes == 0 || free.end() <= footer_offset);
+      space_(space) {
+  assert(space.free.bytes == 0 || space.free.start % kAlignmentBytes == 0);
+  assert(space.free.bytes == 0 || space.free.end() <= space.footer_offset);
   dirty_.reserve(kDirtySlotsMax);
 }
 
@@ -33,7 +30,7 @@ Slot SlotAllocator::slot_at(std::uint64_t start) const {
   assert(start % kAlignmentBytes == 0);
   const auto entry = (start + padding_bytes_) / kSectorBytes;
   assert(entry < kUnusedBlock);
-  return {static_cast<std::uint32_t>(entry), {start, slot_bytes_}, false};
+  return {static_cast<std::uint32_t>(entry), {start, slot_bytes_}, space_.on_device};
 }
 
 std::optional<Slot> SlotAllocator::take() {
@@ -47,18 +44,20 @@ std::optional<Slot> SlotAllocator::take() {
     reusable_.pop_back();
     return Slot{entry, shape_.range(entry), false};
   }
-  if (free_.bytes < slot_bytes_ || free_.start > kEndMax - slot_bytes_) return std::nullopt;
-  const auto slot = slot_at(free_.start);
-  free_ = {free_.start + slot_bytes_, free_.bytes - slot_bytes_};
+  auto& free = space_.free;
+  if (free.bytes < slot_bytes_ || free.start > kEndMax - slot_bytes_) return std::nullopt;
+  const auto slot = slot_at(free.start);
+  free = {free.start + slot_bytes_, free.bytes - slot_bytes_};
   return slot;
 }
 
 std::optional<Extent> SlotAllocator::next_extent(std::uint64_t blocks) const {
   assert(blocks > 0);
-  const auto start = round_up(footer_offset_ + kSectorBytes, kAlignmentBytes);
+  if (space_.on_device) return std::nullopt;
+  const auto start = round_up(space_.footer_offset + kSectorBytes, kAlignmentBytes);
   if (start >= kEndMax) return std::nullopt;
   const auto room = (kEndMax - start) / slot_bytes_;
-  const auto wanted = std::max(kExtentSlotsMin, extent_bytes_ / slot_bytes_);
+  const auto wanted = std::max(kExtentSlotsMin, space_.extent_bytes / slot_bytes_);
   const auto slots = std::min({blocks, wanted, room});
   if (slots == 0) return std::nullopt;
   const ByteRange range{start, slots * slot_bytes_};
@@ -66,14 +65,15 @@ std::optional<Extent> SlotAllocator::next_extent(std::uint64_t blocks) const {
 }
 
 void SlotAllocator::add(const Extent& extent) {
-  assert(extent.footer_offset > footer_offset_);
-  free_ = extent.slots;
-  footer_offset_ = extent.footer_offset;
+  assert(extent.footer_offset > space_.footer_offset);
+  space_.free = extent.slots;
+  space_.footer_offset = extent.footer_offset;
 }
 
 // Without the padding before it, which may be another program's block.
-void SlotAllocator::reuse(std::uint32_t entry) {
+void SlotAllocator::reuse(std::uint32_t entry, bool empty) {
   assert(entry < kUnusedBlock);
+  if (!empty) return give_back({entry, shape_.range(entry), true});
   reusable_.push_back(entry);
 }
 

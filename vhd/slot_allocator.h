@@ -1,6 +1,7 @@
 // Which bytes of the file a new block gets. A slot is a page-aligned data area with its bitmap
-// right before it. Slots come from regions that are holes: a slot reads as zeroes until something
-// is written to it, so the order in which its parts become durable does not matter. Pure, no I/O;
+// right before it. In a file slots come from regions that are holes: a slot reads as zeroes until
+// something is written to it, so the order in which its parts become durable does not matter. On a
+// device every slot is dirty. Pure, no I/O;
 // the owner locks.
 #pragma once
 
@@ -15,7 +16,7 @@ namespace xenblk::vhd {
 struct Slot {
   std::uint32_t entry = 0;  // for the table
   ByteRange range;          // with the padding before the bitmap
-  bool dirty = false;       // holds what a failed write left: to be punched and synced before use
+  bool dirty = false;       // holds what a failed write left: to be emptied and synced before use
 };
 
 // The file grows by extents, so that its footer moves once for many blocks.
@@ -24,11 +25,16 @@ struct Extent {
   std::uint64_t footer_offset = 0;
 };
 
+struct SlotSpace {
+  ByteRange free;  // ends where the footer begins, or before; a hole in a file; may be empty
+  std::uint64_t footer_offset = 0;
+  std::uint64_t extent_bytes = 0;  // by which a file grows
+  bool on_device = false;          // which neither grows nor has holes
+};
+
 class SlotAllocator {
  public:
-  // `free` is a hole that ends where the footer begins; it may be empty.
-  SlotAllocator(const BlockShape& shape, ByteRange free, std::uint64_t footer_offset,
-                std::uint64_t extent_bytes);
+  SlotAllocator(const BlockShape& shape, const SlotSpace& space);
 
   // Nothing when there is no room below the footer.
   std::optional<Slot> take();
@@ -44,10 +50,11 @@ class SlotAllocator {
   // The slot was not used, but may have been written to. No table in the file refers to it.
   void give_back(Slot slot);
 
-  // A block was there; by now it is a hole for good. Taken before any other.
-  void reuse(std::uint32_t entry);
+  // A block was there. `empty`: by now it is zeroes for good. Taken before any that is new.
+  void reuse(std::uint32_t entry, bool empty);
 
-  std::uint64_t footer_offset() const { return footer_offset_; }
+  bool on_device() const { return space_.on_device; }
+  std::uint64_t footer_offset() const { return space_.footer_offset; }
   const std::vector<Slot>& dirty_slots() const { return dirty_; }
 
  private:
@@ -56,9 +63,7 @@ class SlotAllocator {
   BlockShape shape_;
   std::uint64_t padding_bytes_;  // from a slot's start to its bitmap
   std::uint64_t slot_bytes_;
-  std::uint64_t extent_bytes_;
-  ByteRange free_;
-  std::uint64_t footer_offset_;
+  SlotSpace space_;
   std::vector<Slot> dirty_;
   std::vector<std::uint32_t> reusable_;  // entries
 };

@@ -49,7 +49,7 @@ void SlotReclaim::punch(ImageRequest& request) noexcept {
 }
 
 void SlotReclaim::finish(ImageRequest& request, bool emptied) noexcept {
-  if (emptied) context_.jobs.reuse(static_cast<std::uint32_t>(request.pieces[kEntryTag].tag));
+  context_.jobs.reuse(static_cast<std::uint32_t>(request.pieces[kEntryTag].tag), emptied);
   const auto then = reinterpret_cast<Then>(request.pieces[kThenTag].tag);
   then(request, IoStatus::okay);
 }

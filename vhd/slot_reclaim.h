@@ -24,8 +24,8 @@ class SlotReclaim {
   SlotReclaim& operator=(const SlotReclaim&) = delete;
 
   // The request is inside, with no piece in flight, and is so again when `then` runs. It fails
-  // never: a slot that cannot be emptied is lost until the image is opened again, which is no error
-  // of the guest.
+  // never: a slot that cannot be emptied now is emptied before it is used, which is no error of the
+  // guest.
   void begin(ImageRequest& request, std::uint32_t entry, Then then) noexcept;
 
  private:

@@ -44,6 +44,7 @@ class CrashDisk {
   std::function<void()> on_change;        // after each completed change: a moment to crash at
   std::function<int(const IoOp&)> fault;  // an errno to fail with, or 0; engines only
   std::uint64_t room_sectors = ~std::uint64_t{0};  // more than this many is ENOSPC; engines only
+  bool is_device = false;                          // a block device: its size never changes
   bool loses_syncs = false;                        // a disk that lies: sync does nothing
 
   // --- crashes ---
@@ -68,6 +69,7 @@ class CrashDisk {
     for (std::size_t i = 0; i < changes.size(); ++i) {
       everything ? apply(content, changes[i]) : apply_some(content, changes[i]);
     }
+    if (is_device) return content;
     // The file's size is written on its own: it is what it was at some moment since the sync.
     auto size = durable_.size_bytes;
     for (std::size_t i = 0; i < (everything ? changes.size() : sizes_kept); ++i) {
@@ -135,6 +137,7 @@ class CrashDisk {
   }
 
   void change(Change change) {
+    assert(!is_device || change.end <= now_.size_bytes);
     apply(now_, change);
     unsynced_.push_back(std::move(change));
     ++changes_;
@@ -227,7 +230,7 @@ class CrashFile final : public File {
     while (disk_.now_.sectors.contains(sector)) ++sector;
     return std::min(std::max(offset, sector * kSectorBytes), disk_.now_.size_bytes);
   }
-  bool is_block_device() const override { return false; }
+  bool is_block_device() const override { return disk_.is_device; }
   Access access() const override { return access_; }
   std::uint32_t alignment_bytes() const override { return kSectorBytes; }
   int descriptor() const override { return -1; }

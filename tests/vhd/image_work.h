@@ -26,7 +26,8 @@ inline constexpr std::uint64_t kCheckSectors = 250;
 struct Scene {
   std::function<void(File&)> create;
   vhd::Levels parents;
-  Bytes base;          // what the parents hold; nothing: zeroes
+  Bytes base;  // what the parents hold; nothing: zeroes
+  bool on_device = false;
   bool frees = false;  // discards and writes of zeroes are part of the work
 };
 
@@ -41,6 +42,7 @@ inline std::string check_crashed(const Scene& scene, const CrashContent& content
                                  const DiskModel& model, Crash crash, Access access,
                                  DiskModel* actual = nullptr) {
   CrashDisk disk(1, content);
+  disk.is_device = scene.on_device;
   auto image = open_scene(scene, disk, access);
   if (!image) return "cannot open: " + describe(image.error());
   CrashEngine engine(disk);
@@ -193,6 +195,7 @@ inline LivesResult run_lives(const Scene& scene, std::uint64_t seed, int lives,
   if (!scene.base.empty()) model.rebase(0, scene.base);
   for (int life = 0; life < lives && result.wrong.empty(); ++life) {
     auto& random = disk->random();
+    disk->is_device = scene.on_device;
     bool opened = false;
     disk->on_change = [&] {
       if (!result.wrong.empty() || random() % 40 != 0) return;
