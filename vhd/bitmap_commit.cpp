@@ -104,10 +104,11 @@ BitmapCommit::BitmapChange& BitmapCommit::change_of(BlockIndex block) {
 void BitmapCommit::read_bitmaps() {
   auto& leaf = context_.leaf;
   for (auto& change : std::span(bitmaps_).first(bitmaps_used_)) {
-    assert(leaf.map.is_allocated(change.block));
+    // A full one may even be gone again: its requests were in flight when it was given up.
     const auto state = leaf.map.state(change.block);
     change.fresh = state == BlockState::fresh;
     change.full = state == BlockState::full;
+    assert(change.full || leaf.map.is_allocated(change.block));
     if (change.full || leaf.bitmaps.copy(change.block, change.content.all())) continue;
     ++parts_in_flight_;
     submit<&BitmapCommit::bitmap_read>(change, IoKind::read,
@@ -208,7 +209,7 @@ void BitmapCommit::conclude() {
     const bool told = in_table(change);
     if (written) context_.jobs.bitmap_written(change.block, change.content.all(), told);
     if (written && told) continue;
-    if (change.fresh) context_.jobs.table_write_failed();
+    context_.jobs.metadata_write_failed();
     if (written) change.status = IoStatus::io_error;
   }
   answer_all();

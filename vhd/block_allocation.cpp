@@ -151,7 +151,7 @@ void BlockJobs::write_table(Job& job) {
       }
       if (other.step != Step::writes_table || table_sector(other) != sector) continue;
       store_big_endian(bytes, other.work.block.n % kEntriesPerSector * sizeof(std::uint32_t),
-                       other.slot.entry);
+                       other.kind == Kind::remove ? kUnusedBlock : other.slot.entry);
     }
   }
   const auto offset = context_.table_offset + sector * kSectorBytes;
@@ -162,16 +162,15 @@ void BlockJobs::table_written(Job& job, std::int64_t result) {
   const auto status = status_from_result(result);
   const auto sector = table_sector(job);
   auto& leader = *job.leader;
+  const bool removes = job.kind == Kind::remove && status == IoStatus::okay;
   {
     const std::lock_guard lock(mutex_);
     Job* next = nullptr;
     for (auto& other : jobs_) {
-      if (other.kind != Kind::allocate || table_sector(other) != sector) continue;
+      const bool in_table = other.kind == Kind::allocate || other.kind == Kind::remove;
+      if (!in_table || table_sector(other) != sector) continue;
       if (other.step == Step::waits_for_table) next = &other;
-      if (other.step != Step::writes_table) continue;
-      auto& request = *other.leader;
-      settle_allocation(other, status);
-      if (&request != &leader) request.engine->post(request.task);
+      if (other.step == Step::writes_table) settle_table(other, status, job);
     }
     if (next != nullptr) {
       // From now on others wait for it, as if its write were in flight.
@@ -179,17 +178,26 @@ void BlockJobs::table_written(Job& job, std::int64_t result) {
       post<&BlockJobs::write_table>(*next);
     }
   }
-  resume_now(leader);
+  if (removes) return sync_removal(job);
+  go_on(leader);
 }
 
-void BlockJobs::settle_allocation(Job& job, IoStatus status) {
-  if (status == IoStatus::okay) {
+// Under the lock, for each job whose entry was in the write; `writer` goes on by itself.
+void BlockJobs::settle_table(Job& job, IoStatus status, const Job& writer) {
+  if (status != IoStatus::okay) metadata_write_failed();
+  if (job.kind == Kind::remove && status == IoStatus::okay) {
+    job.step = Step::busy;
+    if (&job != &writer) post<&BlockJobs::sync_removal>(job);
+    return;
+  }
+  if (job.kind == Kind::allocate && status == IoStatus::okay) {
     context_.leaf.map.publish(job.work.block, job.slot.entry, BlockState::full);
     --blocks_unallocated_;
-  } else {
-    table_doubtful_ = true;
   }
+  auto& request = *job.leader;
+  const bool is_writer = &job == &writer;
   settle(job, status);
+  if (!is_writer) request.engine->post(request.task);
 }
 
 }  // namespace xenblk::vhd

@@ -31,7 +31,7 @@ void BlockJobs::bitmap_loaded(Job& job, std::int64_t result) {
     }
   }
   if (outdated) return load_bitmap(job);
-  resume_now(leader);
+  go_on(leader);
 }
 
 void BlockJobs::bitmap_written(BlockIndex block, std::span<const std::byte> bits, bool in_table) {
@@ -46,11 +46,6 @@ void BlockJobs::bitmap_written(BlockIndex block, std::span<const std::byte> bits
   } else {
     leaf.bitmaps.insert(block, bits);
   }
-}
-
-void BlockJobs::table_write_failed() {
-  const std::lock_guard lock(mutex_);
-  table_doubtful_ = true;
 }
 
 }  // namespace xenblk::vhd

@@ -31,9 +31,8 @@ Expected<void> BlockJobs::finish() {
   const std::lock_guard lock(mutex_);
   if (!slots_) return {};
   auto& file = context_.leaf.file;
-  if (table_doubtful_) {
+  if (is_doubtful()) {
     if (auto ok = rewrite_table(); !ok) return ok;
-    table_doubtful_ = false;
   }
   if (auto ok = file.sync_data(); !ok) return ok;
   const auto end = end_of_used();

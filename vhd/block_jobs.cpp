@@ -73,9 +73,7 @@ bool BlockJobs::start(ImageRequest& request, const BlockWork& work) noexcept {
     }
     job->step = Step::busy;
     job->work = work;
-    job->kind = work.need == BlockNeed::bitmap ? Kind::load
-                : context_.differencing        ? Kind::place
-                                               : Kind::allocate;
+    job->kind = kind_for(work.need);
     job->leader = &request;
     job->status = IoStatus::okay;
   }
@@ -83,14 +81,30 @@ bool BlockJobs::start(ImageRequest& request, const BlockWork& work) noexcept {
   return true;
 }
 
+BlockJobs::Kind BlockJobs::kind_for(BlockNeed need) const {
+  switch (need) {
+    case BlockNeed::bitmap:
+      return Kind::load;
+    case BlockNeed::place:
+      return context_.differencing ? Kind::place : Kind::allocate;
+    case BlockNeed::gone:
+    case BlockNeed::absent:
+      break;
+  }
+  return Kind::remove;
+}
+
 bool BlockJobs::has(const BlockWork& work) {
   switch (work.need) {
     case BlockNeed::place:
+    case BlockNeed::absent:
       return work.level->map.is_allocated(work.block);
     case BlockNeed::bitmap:
       return work.level->look(work.block, {0}, {1}).presence != Presence::unknown;
+    case BlockNeed::gone:
+      break;
   }
-  return true;
+  return !work.level->map.is_allocated(work.block);
 }
 
 BlockJobs::Job* BlockJobs::find(const BlockWork& work) {
@@ -113,7 +127,7 @@ void BlockJobs::park(ImageRequest& request) {
   scratch(request, Scratch::status) = static_cast<std::uint64_t>(IoStatus::okay);
   request.task.run = [](Task& task) noexcept {
     auto& woken = request_of(task);
-    reinterpret_cast<Job*>(scratch(woken, Scratch::waits_for))->owner->resume_now(woken);
+    reinterpret_cast<Job*>(scratch(woken, Scratch::waits_for))->owner->go_on(woken);
   };
 }
 
@@ -125,7 +139,7 @@ void BlockJobs::wake(TaskList& waiting) {
   }
 }
 
-void BlockJobs::resume_now(ImageRequest& request) {
+void BlockJobs::go_on(ImageRequest& request) {
   request.sectors_planned += scratch(request, Scratch::written_sectors);
   resume_(request, static_cast<IoStatus>(scratch(request, Scratch::status)));
 }
@@ -137,14 +151,17 @@ void BlockJobs::begin(Job& job) {
       return take_slot(job);
     case Kind::load:
       return load_bitmap(job);
+    case Kind::remove:
+      return remove(job);
   }
 }
 
-// Under the lock. The job is over; its leader only has to be told, by resume_now() on its thread.
+// Under the lock. The job is over; its leader only has to be told, by go_on() on its thread.
 void BlockJobs::settle(Job& job, IoStatus status) {
   assert(job.step != Step::idle);
   auto& leader = *job.leader;
-  const bool written = job.kind == Kind::allocate && status == IoStatus::okay;
+  const bool moves_on = job.kind == Kind::allocate || job.kind == Kind::remove;
+  const bool written = moves_on && status == IoStatus::okay;
   park(leader);
   scratch(leader, Scratch::written_sectors) = written ? job.work.part.n : 0;
   scratch(leader, Scratch::status) = static_cast<std::uint64_t>(status);
@@ -162,7 +179,7 @@ void BlockJobs::finish_job(Job& job, IoStatus status) {
     const std::lock_guard lock(mutex_);
     settle(job, status);
   }
-  resume_now(leader);
+  go_on(leader);
 }
 
 void BlockJobs::finish_job_later(Job& job, IoStatus status) {

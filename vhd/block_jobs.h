@@ -15,6 +15,7 @@
 // end.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -23,6 +24,7 @@
 
 #include "vhd/aligned_buffer.h"
 #include "vhd/block_level.h"
+#include "vhd/flush_group.h"
 #include "vhd/format/footer.h"
 #include "vhd/slot_allocator.h"
 #include "xenblk/image.h"
@@ -36,11 +38,14 @@ struct BlockJobsContext {
   std::uint64_t table_offset = 0;
   std::uint64_t end_of_metadata = 0;
   std::uint64_t bitmap_bytes_max = 0;  // of the leaf and its parents
+  FlushGroup& syncs;
 };
 
 enum class BlockNeed : std::uint8_t {
   bitmap,  // known
   place,   // in the file
+  gone,    // the table on stable storage does not refer to it; dynamic images, full blocks
+  absent,  // the same for one that memory has no place for, after a write of the table failed
 };
 
 struct BlockWork {
@@ -70,17 +75,27 @@ class BlockJobs {
   // resumes, and its sectors_planned has moved on.
   bool start(ImageRequest& request, const BlockWork& work) noexcept;
 
+  // `reclaim` runs, instead of `resume`, on the thread of a request that led the removal of a
+  // block: the entry is the block's old place, which is nobody's now. The request goes on by
+  // resume_now().
+  using Reclaim = void (*)(ImageRequest&, std::uint32_t entry) noexcept;
+  void allow_removing(Reclaim reclaim) { reclaim_ = reclaim; }
+  void resume_now(ImageRequest& request) { go_on(request); }
+  void reuse(std::uint32_t entry);
+
   // From BitmapCommit: this is the block's bitmap in the file now. `in_table`: and the table refers
   // to the block.
   void bitmap_written(BlockIndex block, std::span<const std::byte> bits, bool in_table);
-  // The file may refer to a slot that is not in the map.
-  void table_write_failed();
+  // The file may say more than memory does: a slot that is not in the map, bits that are not set.
+  void metadata_write_failed() { doubtful_.store(true); }
+  // True from then on: what memory has not, may still be in the file.
+  bool is_doubtful() const { return doubtful_.load(std::memory_order_relaxed); }
 
   // Makes the file as small as it can be: off the data path, when no request is in flight.
   Expected<void> finish();
 
  private:
-  enum class Kind : std::uint8_t { allocate, place, load };
+  enum class Kind : std::uint8_t { allocate, place, load, remove };
   enum class Step : std::uint8_t { idle, busy, waits_for_extent, waits_for_table, writes_table };
   struct Job {
     BlockJobs* owner = nullptr;
@@ -100,6 +115,7 @@ class BlockJobs {
   using JobDone = void (BlockJobs::*)(Job&, std::int64_t result);
 
   // block_jobs.cpp: who leads, who waits, who goes on.
+  Kind kind_for(BlockNeed need) const;
   static bool has(const BlockWork& work);
   Job* find(const BlockWork& work);
   Job* find_idle();
@@ -108,7 +124,7 @@ class BlockJobs {
   void settle(Job& job, IoStatus status);
   void finish_job(Job& job, IoStatus status);
   void finish_job_later(Job& job, IoStatus status);
-  void resume_now(ImageRequest& request);
+  void go_on(ImageRequest& request);
   template <JobStep step>
   void post(Job& job);
   template <JobDone done>
@@ -130,8 +146,14 @@ class BlockJobs {
   void want_table(Job& job);
   void write_table(Job& job);
   void table_written(Job& job, std::int64_t result);
-  void settle_allocation(Job& job, IoStatus status);
+  void settle_table(Job& job, IoStatus status, const Job& writer);
   std::uint64_t table_sector(const Job& job) const { return job.work.block.n / kEntriesPerSector; }
+
+  // block_removal.cpp
+  void remove(Job& job);
+  void withdraw(const Job& job);
+  void sync_removal(Job& job);
+  void removal_synced(Job& job, IoStatus status);
 
   // block_bitmap.cpp
   void load_bitmap(Job& job);
@@ -143,6 +165,7 @@ class BlockJobs {
 
   BlockJobsContext context_;
   Resume resume_;
+  Reclaim reclaim_ = nullptr;
   AlignedBuffer ones_;  // a full bitmap
   AlignedBuffer footer_;
 
@@ -151,8 +174,8 @@ class BlockJobs {
   TaskList waiting_for_job_;
   std::optional<SlotAllocator> slots_;
   bool moving_footer_ = false;
-  bool allocated_ = false;       // since the image was opened
-  bool table_doubtful_ = false;  // the file may refer to slots that are not in the map
+  bool allocated_ = false;  // since the image was opened
+  std::atomic<bool> doubtful_ = false;
   std::uint64_t blocks_unallocated_ = 0;
 };
 

@@ -7,6 +7,7 @@
 
 #include "vhd/batmap_file.h"
 #include "vhd/request.h"
+#include "vhd/zeroes.h"
 
 namespace xenblk::vhd {
 namespace {
@@ -19,6 +20,11 @@ std::uint64_t bitmap_bytes_max(const BlockLevel& leaf, const Levels& parents) {
   return most;
 }
 
+IoStatus status_of(const IoOp& op) {
+  const bool no_holes = op.kind == IoKind::punch_hole && op.result == -EOPNOTSUPP;
+  return no_holes ? IoStatus::unsupported : status_from_result(op.result);
+}
+
 }  // namespace
 
 DynamicImage::DynamicImage(Parts parts)
@@ -26,18 +32,23 @@ DynamicImage::DynamicImage(Parts parts)
       info_{.format = parts.layout.is_differencing() ? "vhd differencing" : "vhd dynamic",
             .capacity = parts.layout.capacity,
             .physical_sector_bytes = parts.physical_sector_bytes,
-            .access = file_->access()},
+            .access = file_->access(),
+            .discard = file_->access() == Access::read_write},
       leaf_(*file_, parts.layout, parts.tuning.bitmap_budget_bytes),
       chain_(std::move(parts.parents), {{leaf_.shape.block_sectors()}, info_.capacity}),
+      flushes_(*file_),
       jobs_({.leaf = leaf_,
              .differencing = parts.layout.is_differencing(),
              .table_offset = parts.layout.header.table_offset,
              .end_of_metadata = parts.layout.end_of_metadata,
-             .bitmap_bytes_max = bitmap_bytes_max(leaf_, chain_.levels())},
+             .bitmap_bytes_max = bitmap_bytes_max(leaf_, chain_.levels()),
+             .syncs = flushes_},
             &DynamicImage::resume),
-      flushes_(*file_),
       commits_({leaf_, jobs_, flushes_, parts.layout.header.table_offset},
-               &DynamicImage::committed) {
+               &DynamicImage::committed),
+      reclaims_({leaf_, jobs_, flushes_, inside_}) {
+  shared_zeroes();  // makes them before the first request
+  jobs_.allow_removing(&DynamicImage::reclaim);
   const auto& end = parts.end;
   assert(end.has_value() == (info_.access == Access::read_write));
   if (parts.layout.batmap) mark_full_blocks(*parts.layout.batmap, leaf_.map);
@@ -65,14 +76,14 @@ void DynamicImage::submit(ImageRequest& request) noexcept {
   switch (request.op) {
     case ImageOp::read:
     case ImageOp::write:
+    case ImageOp::discard:
+    case ImageOp::write_zeroes:
+      if (info_.access == Access::read_write) inside_.enter(request);
       return advance(request, Caller::submit);
     case ImageOp::flush:
       // A write was answered after its bitmap and its table entry were written: a sync covers them.
       if (info_.access == Access::read_only) return answer_later(request, IoStatus::okay);
       return flushes_.submit(request);
-    case ImageOp::discard:
-    case ImageOp::write_zeroes:
-      return answer_later(request, IoStatus::unsupported);
   }
 }
 
@@ -82,13 +93,21 @@ void DynamicImage::advance(ImageRequest& request, Caller caller) noexcept {
   while (request.status == IoStatus::okay && request.sectors_planned < request.count.n) {
     if (plan_next(request) == Planned::wait) return;
   }
-  if (request.in_flight > 0) return;
+  if (request.in_flight == 0) finish_request(request, caller);
+}
+
+void DynamicImage::finish_request(ImageRequest& request, Caller caller) noexcept {
+  if (info_.access == Access::read_write) inside_.leave(request);
   if (caller == Caller::submit) return answer_later(request, request.status);
   answer(request, request.status);
 }
 
 BlockPart DynamicImage::part_of(const ImageRequest& request) const {
   return next_part(request, {leaf_.shape.block_sectors()});
+}
+
+BlockWork DynamicImage::work_on(BlockNeed need, const BlockPart& part) {
+  return {need, &leaf_, part.block, part.sector, part.count};
 }
 
 DynamicImage::Transfer DynamicImage::transfer_to(const BlockRun& run, const BlockPart& part) const {
@@ -99,7 +118,18 @@ DynamicImage::Transfer DynamicImage::transfer_to(const BlockRun& run, const Bloc
 
 DynamicImage::Planned DynamicImage::plan_next(ImageRequest& request) noexcept {
   const auto part = part_of(request);
-  return request.op == ImageOp::read ? plan_read(request, part) : plan_write(request, part);
+  switch (request.op) {
+    case ImageOp::read:
+      return plan_read(request, part);
+    case ImageOp::write:
+      return plan_write(request, part);
+    case ImageOp::discard:
+    case ImageOp::write_zeroes:
+    case ImageOp::flush:
+      break;
+  }
+  assert(request.op != ImageOp::flush);
+  return plan_zero(request, part);
 }
 
 DynamicImage::Planned DynamicImage::plan_read(ImageRequest& request,
@@ -135,7 +165,7 @@ DynamicImage::Planned DynamicImage::plan_write(ImageRequest& request,
                                                const BlockPart& part) noexcept {
   const auto run = leaf_.look(part.block, part.sector, part.count);
   if (run.entry == kUnusedBlock) {
-    return want(request, {BlockNeed::place, &leaf_, part.block, part.sector, part.count});
+    return want(request, work_on(BlockNeed::place, part));
   }
   if (run.presence == Presence::unknown) {
     return want(request, {.level = &leaf_, .block = part.block});
@@ -153,22 +183,11 @@ void DynamicImage::read_zeroes(ImageRequest& request, SectorCount count) noexcep
   request.sectors_planned += count.n;
 }
 
-void DynamicImage::prepare(IoOp& op, const ImageRequest& request,
-                           const Transfer& transfer) noexcept {
-  op.kind = request.op == ImageOp::read ? IoKind::read : IoKind::write;
-  op.file = transfer.file;
-  op.offset = transfer.offset;
-  op.buffer = request.data + request.sectors_planned * kSectorBytes;
-  op.bytes = transfer.count.n * kSectorBytes;
-}
-
 DynamicImage::Planned DynamicImage::submit_piece(ImageRequest& request,
                                                  const Transfer& transfer) noexcept {
   const auto piece = std::ranges::find(request.pieces, nullptr, &ImageRequest::Piece::request);
   if (piece == request.pieces.end()) return Planned::wait;
-  piece->request = &request;
-  prepare(*piece, request, transfer);
-  piece->done = &piece_done;
+  prepare(*piece, request, transfer, &piece_done);
   request.sectors_planned += transfer.count.n;
   ++request.in_flight;
   request.engine->submit(*piece);
@@ -179,8 +198,7 @@ void DynamicImage::piece_done(IoOp& op) noexcept {
   auto& piece = static_cast<ImageRequest::Piece&>(op);
   auto& request = *std::exchange(piece.request, nullptr);
   if (op.kind == IoKind::read && op.result >= 0) zero_what_was_not_read(op);
-  if (op.result < 0 && request.status == IoStatus::okay)
-    request.status = status_from_result(op.result);
+  if (request.status == IoStatus::okay) request.status = status_of(op);
   assert(request.in_flight > 0);
   --request.in_flight;
   of(request).advance(request, Caller::engine);
@@ -191,9 +209,7 @@ DynamicImage::Planned DynamicImage::start_commit(ImageRequest& request,
                                                  const Transfer& transfer) noexcept {
   if (request.in_flight > 0) return Planned::wait;
   auto& piece = request.pieces[0];
-  piece.request = &request;
-  prepare(piece, request, transfer);
-  piece.done = &commit_piece_done;
+  prepare(piece, request, transfer, &commit_piece_done);
   request.engine->submit(piece);
   return Planned::wait;
 }
@@ -201,7 +217,7 @@ DynamicImage::Planned DynamicImage::start_commit(ImageRequest& request,
 void DynamicImage::commit_piece_done(IoOp& op) noexcept {
   auto& piece = static_cast<ImageRequest::Piece&>(op);
   auto& request = *std::exchange(piece.request, nullptr);
-  if (op.result < 0) return committed(request, status_from_result(op.result));
+  if (op.result < 0) return committed(request, status_of(op));
   of(request).commits_.join(request);
 }
 

@@ -13,7 +13,9 @@
 #include "vhd/block_part.h"
 #include "vhd/chain/chain.h"
 #include "vhd/flush_group.h"
+#include "vhd/grace_periods.h"
 #include "vhd/slot_allocator.h"
+#include "vhd/slot_reclaim.h"
 #include "vhd/vhd_layout.h"
 #include "xenblk/image.h"
 
@@ -53,7 +55,8 @@ class DynamicImage final : public Image {
  private:
   enum class Planned : std::uint8_t { more, wait };
   enum class Caller : std::uint8_t { submit, engine };
-  // One operation on a file for the request's next sectors.
+  using OpDone = void (*)(IoOp&) noexcept;
+  // One operation on a file for the request's next sectors: its read or write, or a hole.
   struct Transfer {
     File* file = nullptr;
     std::uint64_t offset = 0;
@@ -61,23 +64,36 @@ class DynamicImage final : public Image {
   };
 
   void advance(ImageRequest& request, Caller caller) noexcept;
+  void finish_request(ImageRequest& request, Caller caller) noexcept;
   BlockPart part_of(const ImageRequest& request) const;
+  BlockWork work_on(BlockNeed need, const BlockPart& part);
   Transfer transfer_to(const BlockRun& run, const BlockPart& part) const;
 
   Planned plan_next(ImageRequest& request) noexcept;
   Planned plan_read(ImageRequest& request, const BlockPart& part) noexcept;
   Planned plan_read_below(ImageRequest& request, SectorCount count) noexcept;
   Planned plan_write(ImageRequest& request, const BlockPart& part) noexcept;
+  Planned plan_zero(ImageRequest& request, const BlockPart& part) noexcept;
+  Planned plan_zero_below(ImageRequest& request, const BlockPart& part,
+                          const BlockRun& run) noexcept;
+  static Planned skip(ImageRequest& request, SectorCount count) noexcept;
   Planned start_commit(ImageRequest& request, const Transfer& transfer) noexcept;
   Planned submit_piece(ImageRequest& request, const Transfer& transfer) noexcept;
   Planned want(ImageRequest& request, const BlockWork& work) noexcept;
   static void read_zeroes(ImageRequest& request, SectorCount count) noexcept;
 
-  static void prepare(IoOp& op, const ImageRequest& request, const Transfer& transfer) noexcept;
+  static void prepare(ImageRequest::Piece& piece, ImageRequest& request, const Transfer& transfer,
+                      OpDone done) noexcept;
+  template <OpDone done>
+  static void hole_made(IoOp& op) noexcept;
+  template <OpDone done>
+  static void zeroes_written(IoOp& op) noexcept;
   static void piece_done(IoOp& op) noexcept;
   static void commit_piece_done(IoOp& op) noexcept;
   static void committed(ImageRequest& request, IoStatus status) noexcept;
   static void resume(ImageRequest& request, IoStatus status) noexcept;
+  static void reclaim(ImageRequest& request, std::uint32_t entry) noexcept;
+  static void reclaimed(ImageRequest& request, IoStatus status) noexcept;
   static DynamicImage& of(ImageRequest& request);
   std::uint64_t unallocated_blocks_from(BlockIndex block) const;
   Expected<ImageExtent> extent_below(SectorIndex first, SectorCount count);
@@ -86,10 +102,12 @@ class DynamicImage final : public Image {
   const ImageInfo info_;
   BlockLevel leaf_;
   Chain chain_;
-  BlockJobs jobs_;
+  GracePeriods inside_;  // of an image that is open for writing
   FlushGroup flushes_;
   std::optional<Batmap> batmap_;  // of an image that is open for writing
+  BlockJobs jobs_;
   BitmapCommit commits_;
+  SlotReclaim reclaims_;
 };
 
 }  // namespace xenblk::vhd

@@ -5,21 +5,11 @@
 #include <cerrno>
 #include <utility>
 
-#include "vhd/aligned_buffer.h"
 #include "vhd/format/bytes.h"
 #include "vhd/request.h"
+#include "vhd/zeroes.h"
 
 namespace xenblk::vhd {
-namespace {
-
-// What is written where a file cannot have holes. One for all images: nobody changes it.
-const AlignedBuffer& shared_zeroes() {
-  static const AlignedBuffer zeroes(128 * 1024);
-  return zeroes;
-}
-
-}  // namespace
-
 FlatImage::FlatImage(std::unique_ptr<File> file, ImageInfo info)
     : file_(std::move(file)), info_(std::move(info)), flushes_(*file_) {
   shared_zeroes();  // makes them before the first request

@@ -6,44 +6,90 @@
 
 #include "vhd/null_image.h"
 #include "vhd/open_image.h"
+#include "vhd/operations/resize.h"
 #include "vhd/read_only_view.h"
 
 namespace xenblk::vhd {
+
+ImageRegistry::ImageRegistry(ImageRegistryOptions options)
+    : options_(std::move(options)),
+      parents_({options_.direct_io, options_.image_directories, options_.raw_parents},
+               [this](const FileIdentity& identity) { return writer_of(identity); }) {}
 
 ImageRegistry::~ImageRegistry() {
   assert(entries_.empty());
 }
 
+// The lock is not held while a file is opened: a file system that hangs stops only those who want
+// the same file.
 Expected<std::shared_ptr<Image>> ImageRegistry::open(const ImageSpec& spec, Access access) {
-  const std::lock_guard lock(mutex_);
-  if (spec.format != Format::null) return open_file(spec, access);
+  if (spec.format == Format::null) return open_null(spec, access);
+  const auto identity = identify_host_file(spec.path);
+  if (!identity) return std::unexpected(identity.error());
+  Entries::iterator entry;
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] {
+      entry = find(*identity);
+      return entry == entries_.end() || entry->state == State::open;
+    });
+    if (entry != entries_.end()) return share(*entry, spec, access);
+    entry = entries_.insert(entries_.end(), {.identity = *identity,
+                                             .format = spec.format,
+                                             .access = access,
+                                             .path = spec.path,
+                                             .users = 1});
+  }
+  return open_entry(spec, entry);
+}
+
+Expected<std::shared_ptr<Image>> ImageRegistry::open_null(const ImageSpec& spec, Access access) {
   auto image = std::make_shared<NullImage>(spec.null_size, access);
-  entries_.push_back({.format = spec.format, .access = access, .image = image, .users = 1});
+  const std::lock_guard lock(mutex_);
+  entries_.push_back(
+      {.format = spec.format, .access = access, .state = State::open, .image = image, .users = 1});
   return image;
 }
 
-Expected<std::shared_ptr<Image>> ImageRegistry::open_file(const ImageSpec& spec, Access access) {
-  const auto identity = identify_host_file(spec.path);
-  if (!identity) return std::unexpected(identity.error());
-  if (auto* entry = find(*identity); entry != nullptr) return share(*entry, spec, access);
-  auto file = open_host_file(spec.path, {.access = access, .direct_io = options_.direct_io});
+Expected<std::shared_ptr<Image>> ImageRegistry::open_entry(const ImageSpec& spec,
+                                                           Entries::iterator entry) {
+  auto image = open_file(spec, *entry);
+  const std::lock_guard lock(mutex_);
+  if (image) {
+    entry->image = *image;
+    entry->state = State::open;
+  } else {
+    entries_.erase(entry);
+  }
+  changed_.notify_all();
+  return image;
+}
+
+Expected<std::shared_ptr<Image>> ImageRegistry::open_file(const ImageSpec& spec,
+                                                          const Entry& entry) {
+  auto file = open_host_file(spec.path, {.access = entry.access, .direct_io = options_.direct_io});
+  if (!file && file.error().code == Errc::locked && parents_.is_parent(entry.identity)) {
+    return fail(Errc::locked, spec.path + ": in use as the parent of another image");
+  }
   if (!file) return std::unexpected(file.error());
   // The path may have been given to another file since it was identified.
-  const auto opened = (*file)->identity();
-  if (opened != *identity) return fail(Errc::io, spec.path + ": changed while it was opened");
+  if ((*file)->identity() != entry.identity) {
+    return fail(Errc::io, spec.path + ": changed while it was opened");
+  }
+  if (spec.format == Format::vhd) {
+    auto recovered = recover_host_image(**file, spec.path);
+    if (!recovered) return fail(recovered.error().code, spec.path + ": " + recovered.error().text);
+  }
   const auto physical_bytes = (*file)->physical_sector_bytes();
-  auto image = open_image(spec.format, std::move(*file), physical_bytes);
+  const auto open_parents = [&](const ParentReference& parent) {
+    return parents_.open(spec.path, parent);
+  };
+  auto image = open_image(spec.format, std::move(*file), physical_bytes, open_parents);
   if (!image) {
     image.error().text = spec.path + ": " + image.error().text;
     return std::unexpected(image.error());
   }
-  entries_.push_back({.identity = opened,
-                      .format = spec.format,
-                      .access = access,
-                      .path = spec.path,
-                      .image = std::move(*image),
-                      .users = 1});
-  return entries_.back().image;
+  return std::shared_ptr<Image>(std::move(*image));
 }
 
 Expected<std::shared_ptr<Image>> ImageRegistry::share(Entry& entry, const ImageSpec& spec,
@@ -60,26 +106,41 @@ Expected<std::shared_ptr<Image>> ImageRegistry::share(Entry& entry, const ImageS
   return entry.view;
 }
 
-ImageRegistry::Entry* ImageRegistry::find(const FileIdentity& identity) {
-  const auto it = std::ranges::find_if(entries_, [&](const Entry& entry) {
+ImageRegistry::Entries::iterator ImageRegistry::find(const FileIdentity& identity) {
+  return std::ranges::find_if(entries_, [&](const Entry& entry) {
     return entry.format != Format::null && entry.identity == identity;
   });
-  return it == entries_.end() ? nullptr : &*it;
+}
+
+std::optional<std::string> ImageRegistry::writer_of(const FileIdentity& identity) {
+  const std::lock_guard lock(mutex_);
+  const auto entry = find(identity);
+  if (entry == entries_.end() || entry->access == Access::read_only) return std::nullopt;
+  return entry->path;
 }
 
 Expected<void> ImageRegistry::close(std::shared_ptr<Image>&& image) {
-  // The lock is taken first, so that the file is closed before anyone can open it again.
+  auto closing = std::move(image);
+  Entries::iterator entry;
+  {
+    const std::lock_guard lock(mutex_);
+    entry = std::ranges::find_if(entries_, [&](const Entry& e) {
+      return e.state == State::open && (e.image == closing || e.view == closing);
+    });
+    assert(entry != entries_.end() && entry->users > 0);
+    // The caller's share goes under the lock, so that the last one to close is the last owner.
+    closing.reset();
+    if (--entry->users > 0) return {};
+    entry->state = State::closing;
+  }
+  auto finished = entry->image->finish();
+  if (!finished) finished.error().text = entry->path + ": " + finished.error().text;
+  // The file is closed before anyone can open it again.
+  entry->view.reset();
+  entry->image.reset();
   const std::lock_guard lock(mutex_);
-  const auto closing = std::move(image);
-  const auto it = std::ranges::find_if(entries_, [&](const Entry& entry) {
-    return entry.image == closing || entry.view == closing;
-  });
-  assert(it != entries_.end() && it->users > 0);
-  if (--it->users > 0) return {};
-  auto entry = std::move(*it);
-  entries_.erase(it);
-  auto finished = entry.image->finish();
-  if (!finished) finished.error().text = entry.path + ": " + finished.error().text;
+  entries_.erase(entry);
+  changed_.notify_all();
   return finished;
 }
 

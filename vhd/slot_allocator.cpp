@@ -42,6 +42,11 @@ std::optional<Slot> SlotAllocator::take() {
     dirty_.pop_back();
     return slot;
   }
+  if (!reusable_.empty()) {
+    const auto entry = reusable_.back();
+    reusable_.pop_back();
+    return Slot{entry, shape_.range(entry), false};
+  }
   if (free_.bytes < slot_bytes_ || free_.start > kEndMax - slot_bytes_) return std::nullopt;
   const auto slot = slot_at(free_.start);
   free_ = {free_.start + slot_bytes_, free_.bytes - slot_bytes_};
@@ -64,6 +69,12 @@ void SlotAllocator::add(const Extent& extent) {
   assert(extent.footer_offset > footer_offset_);
   free_ = extent.slots;
   footer_offset_ = extent.footer_offset;
+}
+
+// Without the padding before it, which may be another program's block.
+void SlotAllocator::reuse(std::uint32_t entry) {
+  assert(entry < kUnusedBlock);
+  reusable_.push_back(entry);
 }
 
 void SlotAllocator::give_back(Slot slot) {

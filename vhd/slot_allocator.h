@@ -44,6 +44,9 @@ class SlotAllocator {
   // The slot was not used, but may have been written to. No table in the file refers to it.
   void give_back(Slot slot);
 
+  // A block was there; by now it is a hole for good. Taken before any other.
+  void reuse(std::uint32_t entry);
+
   std::uint64_t footer_offset() const { return footer_offset_; }
   const std::vector<Slot>& dirty_slots() const { return dirty_; }
 
@@ -57,6 +60,7 @@ class SlotAllocator {
   ByteRange free_;
   std::uint64_t footer_offset_;
   std::vector<Slot> dirty_;
+  std::vector<std::uint32_t> reusable_;  // entries
 };
 
 }  // namespace xenblk::vhd

@@ -7,7 +7,8 @@
 namespace xenblk::test {
 namespace {
 
-const std::vector<std::string> kCommands = {"create", "info", "map", "convert", "compare"};
+const std::vector<std::string> kCommands = {"create",  "info",    "map",      "check", "repair",
+                                            "convert", "compare", "snapshot", "resize"};
 
 std::string manual() {
   std::ifstream file(XENBLK_IMG_MANUAL);

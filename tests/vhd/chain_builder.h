@@ -32,12 +32,20 @@ inline void make_child(File& file, const ChildOptions& options) {
   ASSERT_TRUE(file.read_at(kFooterBytes, bytes));
   auto header = parse_dynamic_header(bytes).value();
   header.parent_uuid = options.parent_uuid;
-  header.parent_name = encode_parent({options.parent_path, "/" + options.parent_path}).value().name;
   FooterBytes footer_bytes;
   ASSERT_TRUE(file.read_at(0, footer_bytes));
   auto footer = parse_footer(footer_bytes).value();
   footer.type = DiskType::differencing;
-  const auto end = file.size_bytes().value() - kFooterBytes;
+  auto end = file.size_bytes().value() - kFooterBytes;
+  const auto parent = encode_parent({options.parent_path, "/" + options.parent_path}).value();
+  header.parent_name = parent.name;
+  for (const auto& data : parent.locators) {
+    auto padded = data.bytes;
+    padded.resize(round_up(padded.size(), kSectorBytes));
+    ASSERT_TRUE(file.write_at(end, padded));
+    header.locators[data.slot] = locator_for(data, end);
+    end += padded.size();
+  }
   ASSERT_TRUE(file.write_at(kFooterBytes, write_dynamic_header(header)));
   ASSERT_TRUE(file.write_at(0, write_footer(footer)));
   ASSERT_TRUE(file.write_at(end, write_footer(footer)));

@@ -1,8 +1,8 @@
 // An image of small blocks with random content, on a simulated disk, and what is in it.
 #pragma once
 
+#include <array>
 #include <cstdlib>
-#include <map>
 #include <random>
 
 #include "tests/vhd/blocking_disk.h"
@@ -23,6 +23,16 @@ inline int seed_count(int usual) {
   return text != nullptr ? std::atoi(text) : usual;
 }
 
+// What the file would be if the power went now.
+inline power_cut::SimContents after_power_cut(SimDisk& disk) {
+  using enum power_cut::Remains;
+  constexpr std::array kKinds{nothing, everything, all_but_one, one_alone, any, any, any};
+  auto contents = disk.power_cut(kKinds[disk.random(kKinds.size())]);
+  disk.crash_over();
+  for (auto& content : contents) content.forget_mark();
+  return contents;
+}
+
 inline constexpr std::uint32_t kSmallBlockBytes = 4096;
 inline constexpr std::uint32_t kSmallBlockSectors = kSmallBlockBytes / kSectorBytes;
 
@@ -38,8 +48,8 @@ inline std::vector<Bytes> blocks_of(SimDisk& disk, const vhd::VhdLayout& layout)
   for (std::uint64_t block = 0; block < layout.block_count; ++block) {
     Bytes data(layout.shape.block_bytes);
     const auto entry = layout.entries[block];
-    const bool there =
-        entry != vhd::kUnusedBlock && layout.shape.range(entry).end() <= disk.content().size_bytes;
+    const bool there = entry != vhd::kUnusedBlock &&
+                       layout.shape.range(entry).end() <= disk.content().size_bytes();
     const auto read =
         there ? file.read_at(layout.shape.data_offset(entry), data) : Expected<void>{};
     EXPECT_TRUE(read);

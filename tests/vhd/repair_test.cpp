@@ -314,7 +314,7 @@ TEST(RepairProperty, CutAtAnyMomentItCanBeStartedAgain) {
     if (!read_footers(file)) continue;
     ASSERT_TRUE(file.sync_data());
     disk.on_change = [&] {
-      SimDisk after(seed, disk.after_power_cut());
+      SimDisk after(seed, test::after_power_cut(disk));
       SimFile cut(after, Access::read_write);
       test::MemoryStore store;
       const auto report = repair_image(cut, store);

@@ -19,5 +19,9 @@ void add_info(CLI::App& program, Run& run);
 void add_map(CLI::App& program, Run& run);
 void add_convert(CLI::App& program, Run& run);
 void add_compare(CLI::App& program, Run& run);
+void add_check(CLI::App& program, Run& run);
+void add_repair(CLI::App& program, Run& run);
+void add_snapshot(CLI::App& program, Run& run);
+void add_resize(CLI::App& program, Run& run);
 
 }  // namespace xenblk::img

@@ -3,12 +3,24 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
+#include <fmt/format.h>
+
+#include "tools/img/vhd_file.h"
 #include "vhd/host_file.h"
 
 namespace xenblk::img {
 namespace {
+
+// The path under which an open file can be found now.
+std::string path_of(const File& file) {
+  std::error_code error;
+  const auto path =
+      std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", file.descriptor()), error);
+  return error ? "?" : path.string();
+}
 
 Expected<void> read_vhd(File& file, ImageFile& image) {
   auto footers = vhd::read_footers(file);
@@ -29,7 +41,7 @@ Expected<void> read_vhd(File& file, ImageFile& image) {
 
 Expected<ImageFile> read_image_file(const vhd::ImageSpec& spec) {
   const auto file = vhd::open_host_file(spec.path, {.access = Access::read_only});
-  if (!file) return std::unexpected(file.error());
+  if (!file) return std::unexpected(refusal(file.error()));
   ImageFile image{.path = spec.path, .format = spec.format};
   const auto bytes = (*file)->size_bytes();
   if (!bytes) return std::unexpected(bytes.error());
@@ -58,11 +70,24 @@ std::uint64_t ImageFile::blocks_allocated() const {
          static_cast<std::uint64_t>(std::ranges::count(blocks, vhd::kUnusedBlock));
 }
 
-Expected<std::vector<ImageFile>> read_image_files(const vhd::ImageSpec& spec, const ChainOptions&) {
+Expected<std::vector<ImageFile>> read_image_files(const vhd::ImageSpec& spec,
+                                                  const ChainOptions& options) {
   auto image = read_image_file(spec);
   if (!image) return std::unexpected(image.error());
   std::vector<ImageFile> files;
   files.push_back(std::move(*image));
+  if (!files.front().is_differencing()) return files;
+  const auto levels = open_parents(spec.path, *files.front().layout, options);
+  if (!levels) {
+    files.front().warnings.push_back("parent: " + describe(levels.error()));
+    return files;
+  }
+  for (const auto& level : *levels) {
+    const auto format = level->facts().uuid ? vhd::Format::vhd : vhd::Format::raw;
+    auto parent = read_image_file({format, path_of(level->file()), {}});
+    if (!parent) return std::unexpected(parent.error());
+    files.push_back(std::move(*parent));
+  }
   return files;
 }
 

@@ -20,7 +20,7 @@ struct ImageFile {
   std::uint64_t stored_bytes = 0;        // on its file system
   std::optional<vhd::Footers> footers;   // vhd
   std::optional<vhd::VhdLayout> layout;  // vhd with blocks
-  std::vector<std::string> warnings;
+  std::vector<vhd::Warning> warnings;
 
   bool is_differencing() const {
     return footers && footers->chosen.type == vhd::DiskType::differencing;
@@ -28,7 +28,7 @@ struct ImageFile {
   std::uint64_t blocks_allocated() const;
 };
 
-// The image, its parent, and so on. At most as many as can be served.
+// The image, its parent, and so on. A parent that cannot be had is a warning of the image.
 Expected<std::vector<ImageFile>> read_image_files(const vhd::ImageSpec& spec,
                                                   const ChainOptions& options);
 

@@ -57,7 +57,7 @@ Json file_json(const ImageFile& image) {
 Json parent_json(const ImageFile& image) {
   const auto& header = image.layout->header;
   Json paths = Json::array();
-  for (const auto& one : vhd::parent_paths(header, image.layout->locators).candidates) {
+  for (const auto& one : image.layout->parents.candidates) {
     paths.push_back({{"path", one.path}, {"from", vhd::name_of(one.origin)}});
   }
   return {{"uuid", uuid_text(header.parent_uuid)},
@@ -80,7 +80,9 @@ Json info_json(const std::vector<ImageFile>& files) {
   }
   Json warnings = Json::array();
   for (const auto& one : files) {
-    for (const auto& text : one.warnings) warnings.push_back(one.path + ": " + text);
+    for (const auto& warning : one.warnings) {
+      warnings.push_back({{"code", warning.code}, {"text", one.path + ": " + warning.text}});
+    }
   }
   json["warnings"] = warnings;
   return json;
@@ -104,8 +106,7 @@ void print_footer(const vhd::Footer& footer) {
 void print_chain(const std::vector<ImageFile>& files) {
   const auto& image = files.front();
   line("parent id", uuid_text(image.layout->header.parent_uuid));
-  for (const auto& one :
-       vhd::parent_paths(image.layout->header, image.layout->locators).candidates) {
+  for (const auto& one : image.layout->parents.candidates) {
     line("parent path", fmt::format("{} ({})", one.path, vhd::name_of(one.origin)));
   }
   for (std::size_t level = 0; level < files.size(); ++level) {
@@ -133,7 +134,7 @@ void print_info(const std::vector<ImageFile>& files) {
   if (image.footers) print_footer(image.footers->chosen);
   if (image.is_differencing()) print_chain(files);
   for (const auto& one : files) {
-    for (const auto& text : one.warnings) line("warning", one.path + ": " + text);
+    for (const auto& warning : one.warnings) line("warning", one.path + ": " + warning.text);
   }
 }
 

@@ -6,7 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "vhd/chain/parent_search.h"
 #include "vhd/image_registry.h"
+#include "vhd/operations/check.h"
 
 namespace CLI {
 class App;
@@ -21,6 +23,13 @@ struct ChainOptions {
 };
 
 void add_chain_options(CLI::App& command, ChainOptions& options);
+
+// All parents of the differencing image at `path`, the nearest first, open for reading.
+Expected<vhd::Levels> open_parents(const std::string& path, const vhd::VhdLayout& layout,
+                                   const ChainOptions& options);
+
+// How a check of the image at `path` finds its parent.
+vhd::CheckOptions check_options(const std::string& path, const ChainOptions& options);
 
 // An image that is open; closes itself. Move-only; must not outlive its OpenImages.
 class OpenImage {

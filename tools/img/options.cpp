@@ -18,14 +18,19 @@ Expected<std::optional<std::uint32_t>> TargetOptions::block_bytes() const {
       std::min<std::uint64_t>(*bytes, std::numeric_limits<std::uint32_t>::max()));
 }
 
+void add_block_size_option(CLI::App& command, TargetOptions& options) {
+  command
+      .add_option("--block-size", options.block_size,
+                  "Of a VHD with blocks: a power of two from 4K to 256M; other programs read 512K "
+                  "and 2M best")
+      ->option_text("SIZE");
+}
+
 void add_target_options(CLI::App& command, TargetOptions& options) {
   command.add_option("--type", options.type, "Of a VHD: dynamic (grows as it is written) or fixed")
       ->check(CLI::IsMember({"dynamic", "fixed"}))
       ->option_text("TYPE [dynamic]");
-  command
-      .add_option("--block-size", options.block_size,
-                  "Of a dynamic VHD: a power of two from 4K to 256M; others read 512K and 2M best")
-      ->option_text("SIZE [2M]");
+  add_block_size_option(command, options);
   command.add_flag("--force", options.force,
                    "Replace a file that exists, once the new one is done");
 }

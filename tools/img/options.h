@@ -26,6 +26,8 @@ struct TargetOptions {
   Expected<std::optional<std::uint32_t>> block_bytes() const;
 };
 
+void add_block_size_option(CLI::App& command, TargetOptions& options);
+// --type, --block-size, --force.
 void add_target_options(CLI::App& command, TargetOptions& options);
 void add_progress_option(CLI::App& command, bool& no_progress);
 

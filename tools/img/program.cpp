@@ -21,8 +21,12 @@ void add_commands(CLI::App& program, Run& run) {
   add_create(program, run);
   add_info(program, run);
   add_map(program, run);
+  add_check(program, run);
+  add_repair(program, run);
   add_convert(program, run);
   add_compare(program, run);
+  add_snapshot(program, run);
+  add_resize(program, run);
 }
 
 // The subcommand that was named, for the hint; none when that was what went wrong.

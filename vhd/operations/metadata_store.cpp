@@ -4,6 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <system_error>
+
 #include <fmt/format.h>
 
 #include "vhd/format/saved_metadata.h"
@@ -51,6 +54,12 @@ Expected<std::optional<std::vector<std::byte>>> MetadataFile::load() {
 Expected<void> MetadataFile::remove() {
   if (::unlink(path_.c_str()) != 0 && errno != ENOENT) return fail_os(errno, path_);
   return sync_directory_of(path_);
+}
+
+std::string resize_journal_path(const std::string& path) {
+  std::error_code error;
+  const auto real = std::filesystem::canonical(path, error);
+  return (error ? path : real.string()) + ".vhdj";
 }
 
 std::string free_backup_path(const std::string& path) {

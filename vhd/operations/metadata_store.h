@@ -35,10 +35,9 @@ class MetadataFile final : public MetadataStore {
   std::string path_;
 };
 
-// The journal of a resize of the image at `path`.
-inline std::string resize_journal_path(const std::string& path) {
-  return path + ".vhdj";
-}
+// The journal of a change of the image at `path`: beside the file itself, whatever links lead to
+// it.
+std::string resize_journal_path(const std::string& path);
 
 // A name beside the image at `path`, for what a repair replaces: the first that is not taken.
 std::string free_backup_path(const std::string& path);

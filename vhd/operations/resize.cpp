@@ -6,7 +6,7 @@
 
 #include "vhd/aligned_buffer.h"
 #include "vhd/batmap_file.h"
-#include "vhd/format/saved_metadata.h"
+#include "vhd/operations/journaled_change.h"
 #include "vhd/operations/resize_plan.h"
 #include "vhd/operations/tail_data.h"
 #include "vhd/prepare_for_writing.h"
@@ -15,22 +15,6 @@ namespace xenblk::vhd {
 namespace {
 
 constexpr std::uint64_t kFixedBytesMax = std::uint64_t{1} << 62;
-
-Expected<void> save(File& file, MetadataStore& journal, const Footers& footers,
-                    const std::vector<ByteRange>& ranges) {
-  SavedMetadata saved{footers.chosen.uuid, footers.file_bytes, {}};
-  for (const auto& range : ranges) {
-    std::vector<std::byte> bytes(range.bytes);
-    if (auto ok = file.read_at(range.start, bytes); !ok) return ok;
-    saved.ranges.push_back({range.start, std::move(bytes)});
-  }
-  return journal.save(encode(saved));
-}
-
-Expected<void> write_and_sync(File& file, std::uint64_t offset, std::span<const std::byte> bytes) {
-  if (auto ok = file.write_at(offset, bytes); !ok) return ok;
-  return file.sync_data();
-}
 
 // The steps of a dynamic image. Each but the last is undone by the journal; the last, its removal,
 // is what makes the new size hold.
@@ -43,9 +27,9 @@ class DynamicResize {
   Expected<void> run() {
     const auto header_offset = layout_.footers.chosen.data_offset;
     const auto end_offset = layout_.footers.end_offset;
-    auto done =
-        save(file_, journal_, layout_.footers,
-             {{0, kFooterBytes}, {header_offset, kDynamicHeaderBytes}, {end_offset, kFooterBytes}});
+    auto done = save_metadata(
+        file_, journal_, layout_.footers,
+        {{0, kFooterBytes}, {header_offset, kDynamicHeaderBytes}, {end_offset, kFooterBytes}});
     if (done) done = clear_end_of_last_block();
     if (done && plan_.moves_table) done = move_footer();
     if (done) done = write_table();
@@ -167,7 +151,7 @@ Expected<void> resize_fixed(File& file, const Footers& footers, SectorCount capa
   if (new_end == footers.end_offset) return {};
   std::vector<ByteRange> changed{{footers.end_offset, kFooterBytes}};
   if (new_end < footers.end_offset) changed.insert(changed.begin(), {new_end, kFooterBytes});
-  if (auto ok = save(file, journal, footers, changed); !ok) return ok;
+  if (auto ok = save_metadata(file, journal, footers, changed); !ok) return ok;
   if (auto ok = move_fixed_end(file, footers, new_end); !ok) return ok;
   return journal.remove();
 }
@@ -193,7 +177,7 @@ Expected<void> put_back(File& file, const SavedMetadata& saved) {
 }
 
 std::unexpected<Error> bad_journal(const std::string& why) {
-  return fail(Errc::bad_image, "the journal of an interrupted resize (.vhdj) " + why);
+  return fail(Errc::bad_image, "the journal of an interrupted change (.vhdj) " + why);
 }
 
 }  // namespace
@@ -217,7 +201,8 @@ Expected<bool> recover_resize(File& file, MetadataStore& journal) {
   if (!bytes->has_value()) return false;
   if (file.access() == Access::read_only) {
     return fail(Errc::unsupported_image,
-                "a resize was interrupted: open the image for writing once, which undoes it");
+                "a change of its metadata was interrupted: open the image for writing once, "
+                "which undoes it");
   }
   const auto saved = parse_saved_metadata(**bytes);
   if (!saved) return bad_journal("is damaged: " + saved.error().text);
@@ -230,6 +215,13 @@ Expected<bool> recover_resize(File& file, MetadataStore& journal) {
   if (auto ok = put_back(file, *saved); !ok) return std::unexpected(ok.error());
   if (auto ok = journal.remove(); !ok) return std::unexpected(ok.error());
   return true;
+}
+
+Expected<void> recover_host_image(File& file, const std::string& path) {
+  MetadataFile journal(resize_journal_path(path));
+  const auto recovered = recover_resize(file, journal);
+  if (recovered) return {};
+  return std::unexpected(recovered.error());
 }
 
 }  // namespace xenblk::vhd

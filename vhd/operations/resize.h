@@ -18,9 +18,12 @@ namespace xenblk::vhd {
 // use.
 Expected<void> resize_image(File& file, SectorCount capacity, MetadataStore& journal);
 
-// Puts back what an interrupted resize has changed; says whether there was one. Before anything
-// else is done with the image. For a file that is open read-only: unsupported_image when there was
-// one. bad_image: the journal is not of this image, or damaged.
+// Puts back what an interrupted resize or relinking has changed; says whether there was one. Before
+// anything else is done with the image. For a file that is open read-only: unsupported_image when
+// there was one. bad_image: the journal is not of this image, or damaged.
 Expected<bool> recover_resize(File& file, MetadataStore& journal);
+
+// The same for the image at `path`, whose journal is a file beside it.
+Expected<void> recover_host_image(File& file, const std::string& path);
 
 }  // namespace xenblk::vhd
