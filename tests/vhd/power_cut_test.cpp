@@ -70,11 +70,24 @@ TEST(PowerCut, LosesNothingWhenOperationsFail) {
 }
 
 // The test of the test: a storage or an image with a bug is found out.
-class Sabotaged : public ::testing::TestWithParam<Sabotage> {};
-INSTANTIATE_TEST_SUITE_P(Each, Sabotaged,
-                         ::testing::Values(Sabotage::syncs_do_nothing,
-                                           Sabotage::footer_is_not_synced),
-                         [](const auto& param) { return std::string(name_of(param.param)); });
+struct Bug {
+  Sabotage sabotage;
+  ScenarioKind kind;
+  const char* name;
+};
+class Sabotaged : public ::testing::TestWithParam<Bug> {};
+INSTANTIATE_TEST_SUITE_P(
+    Each, Sabotaged,
+    ::testing::Values(
+        Bug{Sabotage::syncs_do_nothing, ScenarioKind::own, "OwnSyncsDoNothing"},
+        Bug{Sabotage::syncs_do_nothing, ScenarioKind::child, "ChildSyncsDoNothing"},
+        Bug{Sabotage::syncs_are_skipped, ScenarioKind::own, "OwnSyncsAreSkipped"},
+        Bug{Sabotage::syncs_are_skipped, ScenarioKind::foreign, "ForeignSyncsAreSkipped"},
+        Bug{Sabotage::syncs_are_skipped, ScenarioKind::child, "ChildSyncsAreSkipped"},
+        Bug{Sabotage::data_is_late, ScenarioKind::child, "ChildDataIsLate"},
+        Bug{Sabotage::footer_is_not_synced, ScenarioKind::own, "OwnFooterIsNotSynced"},
+        Bug{Sabotage::footer_is_not_synced, ScenarioKind::child, "ChildFooterIsNotSynced"}),
+    [](const auto& param) { return param.param.name; });
 
 TEST_P(Sabotaged, IsNoticed) {
   constexpr int kSeedsMax = 10;
@@ -83,7 +96,8 @@ TEST_P(Sabotaged, IsNoticed) {
   std::string wrong;
   while (wrong.empty() && seeds < kSeedsMax) {
     const auto seed = base + static_cast<std::uint64_t>(seeds++);
-    wrong = run_power_cuts({.seed = seed, .sabotage = GetParam()}).wrong;
+    wrong = run_power_cuts({.seed = seed, .sabotage = GetParam().sabotage, .kind = GetParam().kind})
+                .wrong;
   }
   EXPECT_NE(wrong, "") << "XENBLK_TEST_SEED=" << base;
   std::cout << "noticed with seed " << seeds << " of " << kSeedsMax << ": " << wrong << '\n';

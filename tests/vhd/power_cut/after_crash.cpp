@@ -1,6 +1,7 @@
 #include "tests/vhd/power_cut/after_crash.h"
 
 #include "tests/vhd/direct_engine.h"
+#include "vhd/operations/check.h"
 #include "vhd/read_footers.h"
 
 namespace xenblk::power_cut {
@@ -13,6 +14,17 @@ bool has_footer_at_end(SimContent& content) {
   ContentFile file(content, Access::read_only);
   const auto footers = vhd::read_footers(file);
   return footers && footers->at_end;
+}
+
+// What "xenblk-img check" would say.
+std::string check_rules(SimContent& content) {
+  ContentFile file(content, Access::read_only);
+  const auto report = vhd::check_image(file);
+  if (!report) return "cannot check: " + report.error().text;
+  for (const auto& finding : report->findings) {
+    if (finding.level == vhd::FindingLevel::error) return "check finds: " + finding.text;
+  }
+  return {};
 }
 
 }  // namespace
@@ -37,6 +49,9 @@ std::string AfterCrash::check_work(SimContents& contents) {
     if (!image) return "cannot open for writing: " + describe(image.error());
     if (auto wrong = write_some(**image); !wrong.empty()) return wrong;
     if (auto ok = (*image)->finish(); !ok) return "cannot finish: " + describe(ok.error());
+  }
+  if (random_() % 4 == 0) {
+    if (auto wrong = check_rules(contents[0]); !wrong.empty()) return wrong;
   }
   return read_again(contents, "after work and closing");
 }

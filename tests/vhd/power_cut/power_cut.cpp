@@ -97,12 +97,27 @@ class Life {
       case Sabotage::syncs_do_nothing:
         storage_.skips_sync = [](std::size_t, const auto&) { return true; };
         return;
+      case Sabotage::syncs_are_skipped:
+        storage_.skips_sync = [this](std::size_t, const auto&) { return storage_.random(4) == 0; };
+        return;
+      case Sabotage::data_is_late:
+        storage_.outlives_sync = [](SimChange& change) {
+          return is_data(change) && change.syncs_outlived++ == 0;
+        };
+        return;
       case Sabotage::footer_is_not_synced:
         storage_.skips_sync = [](std::size_t, const auto& unsynced) {
           return std::ranges::any_of(unsynced, is_footer_write);
         };
         return;
     }
+  }
+
+  // A guest's sectors hold small numbers; bitmaps, tables and footers do not.
+  static bool is_data(const SimChange& change) {
+    if (change.kind != ChangeKind::write) return false;
+    const auto value = value_of(change.content().first<kSectorBytes>());
+    return value && *value != 0 && *value < SectorValue{1} << 62;
   }
 
   static bool is_footer_write(const SimChange& change) {
@@ -122,22 +137,10 @@ class Life {
 
 }  // namespace
 
-std::string_view name_of(Sabotage sabotage) {
-  switch (sabotage) {
-    case Sabotage::none:
-      return "None";
-    case Sabotage::syncs_do_nothing:
-      return "SyncsDoNothing";
-    case Sabotage::footer_is_not_synced:
-      return "FooterIsNotSynced";
-  }
-  return {};
-}
-
 PowerCutResult run_power_cuts(const PowerCutPlan& plan) {
   PowerCutResult result;
   std::mt19937_64 random(plan.seed);
-  const auto scenario = choose_scenario(random);
+  const auto scenario = choose_scenario(random, plan.kind);
   SectorModel model(scenario.sectors);
   auto contents = make_scenario(scenario, random, model);
   for (int life = 0; life < plan.lives && result.wrong.empty(); ++life) {

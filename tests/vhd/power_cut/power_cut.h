@@ -5,8 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
-#include <string_view>
+
+#include "tests/vhd/power_cut/scenario.h"
 
 namespace xenblk::power_cut {
 
@@ -14,17 +16,17 @@ namespace xenblk::power_cut {
 enum class Sabotage : std::uint8_t {
   none,
   syncs_do_nothing,
+  syncs_are_skipped,     // one in four
+  data_is_late,          // a guest's data outlives one sync, so what refers to it is there before
   footer_is_not_synced,  // when a sync would have to make a footer's new place durable
 };
-
-std::string_view name_of(Sabotage sabotage);
-
 struct PowerCutPlan {
   std::uint64_t seed = 0;
   int lives = 3;        // each ends with a crash, and the next goes on with what that left
   int steps = 220;      // of the guest, in each life
   bool faults = false;  // operations fail now and then
   Sabotage sabotage = Sabotage::none;
+  std::optional<ScenarioKind> kind;  // any if not given
 };
 
 struct PowerCutResult {

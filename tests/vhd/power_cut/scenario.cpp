@@ -1,41 +1,124 @@
 #include "tests/vhd/power_cut/scenario.h"
 
 #include "tests/vhd/power_cut/content_file.h"
+#include "tests/vhd/vhd_maker.h"
 #include "vhd/create.h"
 
 namespace xenblk::power_cut {
 
-Scenario choose_scenario(std::mt19937_64& random) {
+namespace {
+
+// What programs leave where they have never written.
+constexpr SectorValue kRubbish = 0x5757575757575757;
+
+std::uint64_t any_size(std::mt19937_64& random, std::uint64_t about) {
+  return about / 2 + random() % about + 200;
+}
+
+std::shared_ptr<test::ChainBuilder> make_parents(std::mt19937_64& random, std::uint64_t sectors) {
+  auto chain = std::make_shared<test::ChainBuilder>(random());
+  switch (random() % 3) {
+    case 0:
+      chain->add_raw(any_size(random, sectors));
+      break;
+    case 1:
+      chain->add_fixed(any_size(random, sectors));
+      break;
+    default:
+      chain->add_dynamic(any_size(random, sectors), 4096U << random() % 4, 8);
+  }
+  for (auto more = random() % 3; more > 0; --more) {
+    chain->add_child(any_size(random, sectors), 4096U << random() % 4, 8);
+  }
+  return chain;
+}
+
+void make_empty(const Scenario& scenario, File& file) {
+  [[maybe_unused]] const auto made = vhd::create_vhd(file, {.capacity = {scenario.sectors},
+                                                            .block_bytes = scenario.block_bytes,
+                                                            .uuid = vhd::Uuid{},
+                                                            .created = vhd::VhdTime{}});
+  assert(made);
+}
+
+// A third of the blocks is there, and half of those is there in part.
+void make_foreign(const Scenario& scenario, std::mt19937_64& random, File& file,
+                  std::span<std::byte> disk) {
+  test::VhdMaker maker(file, {.capacity = {scenario.sectors}, .block_bytes = scenario.block_bytes});
+  const auto block_sectors = scenario.block_bytes / kSectorBytes;
+  test::Bytes data(scenario.block_bytes);
+  for (std::uint64_t block = 0; block < maker.block_count(); ++block) {
+    if (random() % 3 != 0) continue;
+    test::Bytes bits(maker.bitmap_bytes());
+    const bool whole = random() % 2 == 0;
+    for (std::uint64_t s = 0; s < block_sectors; ++s) {
+      const auto sector = block * block_sectors + s;
+      const bool present = whole || random() % 2 == 0;
+      if (present) bits[s / 8] |= std::byte{0x80} >> (s % 8);
+      const auto value = present ? (SectorValue{1} << 50) + sector : kRubbish;
+      const auto bytes = std::span(data).subspan(s * kSectorBytes).first<kSectorBytes>();
+      fill_sector(bytes, value);
+      if (present && sector < scenario.sectors) {
+        std::ranges::copy(bytes, disk.subspan(sector * kSectorBytes).begin());
+      }
+    }
+    maker.add_block(block, bits, data, random() % 3);
+  }
+  maker.close(random() % 8);
+}
+
+}  // namespace
+
+Scenario choose_scenario(std::mt19937_64& random, std::optional<ScenarioKind> kind) {
   Scenario scenario;
+  const auto any = static_cast<ScenarioKind>(random() % 3);
+  scenario.kind = kind.value_or(any);
   scenario.block_bytes = 4096U << (random() % 4);
   // Up to a hundred blocks; from 4 KiB blocks up to three sectors of the table.
   const auto blocks = scenario.block_bytes == 4096 ? 100 + random() % 200 : 5 + random() % 60;
   const auto block_sectors = scenario.block_bytes / kSectorBytes;
   scenario.sectors = blocks * block_sectors - random() % block_sectors;
-  scenario.tuning = {.extent_bytes = std::uint64_t{scenario.block_bytes} * (1 + random() % 12),
-                     .bitmap_budget_bytes = 4096};
+  scenario.tuning.extent_bytes = std::uint64_t{scenario.block_bytes} * (1 + random() % 12);
+  scenario.tuning.bitmap_budget_bytes = 4096;
+  if (scenario.kind == ScenarioKind::child) {
+    scenario.parents = make_parents(random, scenario.sectors);
+  }
   return scenario;
 }
 
 std::string describe(const Scenario& scenario) {
-  return std::to_string(scenario.sectors) + " sectors, blocks of " +
+  const auto kind = scenario.kind == ScenarioKind::own       ? "own"
+                    : scenario.kind == ScenarioKind::foreign ? "foreign"
+                                                             : "child";
+  return std::string(kind) + ", " + std::to_string(scenario.sectors) + " sectors, blocks of " +
          std::to_string(scenario.block_bytes) + " bytes";
 }
 
-SimContents make_scenario(const Scenario& scenario, std::mt19937_64&, SectorModel&) {
+SimContents make_scenario(const Scenario& scenario, std::mt19937_64& random, SectorModel& model) {
   SimContents contents(1);
   ContentFile file(contents[0], Access::read_write);
-  const auto made = vhd::create_vhd(file, {.capacity = {scenario.sectors},
-                                           .block_bytes = scenario.block_bytes,
-                                           .uuid = vhd::Uuid{},
-                                           .created = vhd::VhdTime{}});
-  assert(made);
+  test::Bytes disk(scenario.sectors * kSectorBytes);
+  switch (scenario.kind) {
+    case ScenarioKind::own:
+      make_empty(scenario, file);
+      break;
+    case ScenarioKind::foreign:
+      make_foreign(scenario, random, file, disk);
+      break;
+    case ScenarioKind::child:
+      test::make_child(file, {.capacity = {scenario.sectors}, .block_bytes = scenario.block_bytes});
+      disk = scenario.parents->content(scenario.sectors);
+      break;
+  }
+  model.rebase(disk);
   return contents;
 }
 
 Expected<std::unique_ptr<Image>> open_scenario(const Scenario& scenario, const OpenFile& open,
                                                Access access) {
-  return vhd::open_vhd_image(open(0, access), kSectorBytes, scenario.tuning);
+  return vhd::open_vhd_image(
+      open(0, access), kSectorBytes, scenario.tuning,
+      [&](const vhd::ParentReference&) { return scenario.parents->levels(); });
 }
 
 Expected<std::unique_ptr<Image>> open_scenario(const Scenario& scenario, SimStorage& storage) {

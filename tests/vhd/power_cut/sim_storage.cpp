@@ -148,7 +148,7 @@ void SimStorage::change_in_part(const SimChange& whole) {
 // Makes durable what completed before the sync began.
 void SimStorage::sync(std::size_t file, std::uint64_t before) {
   if (skips_sync && skips_sync(file, unsynced_)) return;
-  std::erase_if(unsynced_, [&](const SimChange& change) {
+  std::erase_if(unsynced_, [&](SimChange& change) {
     if (change.file != file || change.number > before) return false;
     if (outlives_sync && outlives_sync(change)) return false;
     apply(durable_[file], change);

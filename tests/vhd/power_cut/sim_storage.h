@@ -27,6 +27,7 @@ struct SimChange {
   std::vector<std::byte> data;   // write
   std::uint64_t number = 0;      // in the order of completion
   std::uint64_t size_after = 0;  // of the file
+  unsigned syncs_outlived = 0;
   std::span<const std::byte> content() const { return data; }
 };
 
@@ -47,7 +48,7 @@ class SimStorage {
   std::uint64_t room_pages = ~std::uint64_t{0};  // beyond this: ENOSPC; engines only
   // A storage with a bug: a sync that is answered and does nothing, a change that syncs leave out.
   std::function<bool(std::size_t file, const std::vector<SimChange>& unsynced)> skips_sync;
-  std::function<bool(const SimChange&)> outlives_sync;
+  std::function<bool(SimChange&)> outlives_sync;
 
   // --- crashes: each returns the files as they would be, until crash_over() ---
   // The process dies: what completed is there, what was under way may be, in any part.
