@@ -79,7 +79,7 @@ Expected<std::vector<ImageFile>> read_image_files(const vhd::ImageSpec& spec,
   if (!files.front().is_differencing()) return files;
   const auto levels = open_parents(spec.path, *files.front().layout, options);
   if (!levels) {
-    files.front().warnings.push_back("parent: " + describe(levels.error()));
+    files.front().warnings.push_back({"parent", "parent: " + describe(levels.error())});
     return files;
   }
   for (const auto& level : *levels) {
