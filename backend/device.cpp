@@ -267,7 +267,15 @@ void Device::capacity_read(const Expected<SectorCount>& capacity) {
   // what a guest was told has been refused by the image; a disk never shrinks under a guest.
   if (own_.image != ImagePhase::open || own_.rings != RingPhase::connected) return;
   if (capacity->n < published_.n) return;
-  rings_.set_capacity(*capacity);
+  // First those who serve it, then the guest.
+  const std::weak_ptr<Device*> self = self_;
+  rings_.set_capacity(*capacity, [self] {
+    if (const auto device = self.lock()) (*device)->tell_growth();
+  });
+}
+
+void Device::tell_growth() {
+  if (own_.image != ImagePhase::open) return;
   for (int attempt = 0; attempt < kMostSteps; ++attempt) {
     const auto seen = read_device(services_.store, key_).seen;
     if (own_.state != XenbusState::connected || seen.backend != XenbusState::connected) return;

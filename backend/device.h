@@ -81,6 +81,7 @@ class Device {
   bool offers_discard() const;
   negotiation::DiskProperties properties() const;
   void capacity_read(const Expected<SectorCount>& capacity);
+  void tell_growth();
   Result publish_grown(const negotiation::Seen& seen);
   Result tell_failure(const negotiation::Seen& seen);
   void forget();

@@ -54,8 +54,16 @@ void DiskRings::all_answered() {
   disconnect(tell);
 }
 
-void DiskRings::set_capacity(SectorCount capacity) {
-  for (const auto& queue : connected_) queue.worker->set_capacity(queue.id, capacity);
+void DiskRings::set_capacity(SectorCount capacity, const std::function<void()>& done) {
+  // Independent of this object, which may have gone when the last one answers.
+  const auto left = std::make_shared<std::size_t>(connected_.size());
+  for (const auto& queue : connected_) {
+    queue.worker->set_capacity(queue.id, capacity, [&loop = loop_, left, done] {
+      loop.post([left, done] {
+        if (--*left == 0) done();
+      });
+    });
+  }
 }
 
 void DiskRings::disconnect(DisconnectDone done) {

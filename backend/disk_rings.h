@@ -48,8 +48,8 @@ class DiskRings {
   void connect(const negotiation::Session& session, const RingPlan& plan, ConnectDone done);
   // Drains and disconnects all. `done` runs when nothing of this disk is mapped or bound any more.
   void disconnect(DisconnectDone done);
-  // Of those that are connected.
-  void set_capacity(SectorCount capacity);
+  // Of those that are connected; `done` runs when all of them serve requests up to there.
+  void set_capacity(SectorCount capacity, const std::function<void()>& done);
 
   const std::vector<std::shared_ptr<ringio::QueueCounters>>& counters() const { return counters_; }
 

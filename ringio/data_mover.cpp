@@ -9,6 +9,10 @@
 namespace xenblk::ringio {
 namespace {
 
+void begin_move(Queue& queue) {
+  if (queue.grant_cache() != nullptr) queue.grant_cache()->begin_move();
+}
+
 std::size_t table_pages(const Request& request) {
   return (request.table_bytes() + kPageBytes - 1) / kPageBytes;
 }
@@ -28,8 +32,11 @@ DataMover::DataMover(GrantTable& table, std::size_t segments_max)
 
 void DataMover::move(DomainId peer, SlotList& slots, Movement what) noexcept {
   auto first = slots.begin();
+  const Queue* queue = nullptr;
   for (auto slot = slots.begin(); slot != slots.end(); ++slot) {
     assert(slot->request.carries_data());
+    if (slot->queue != queue) begin_move(*slot->queue);
+    queue = slot->queue;
     if (segments_.size() + copies_of(*slot, what) > segments_max_) {
       run(peer, first, slot, what);
       first = slot;
@@ -43,7 +50,6 @@ void DataMover::move(DomainId peer, SlotList& slots, Movement what) noexcept {
 void DataMover::add_piece(RequestSlot& slot, Movement what) noexcept {
   std::byte* local = slot.data;
   GrantCache* const cache = slot.queue->grant_cache();
-  if (cache != nullptr) cache->begin_move();
   for (const Segment& segment : slot.piece()) {
     const auto bytes = static_cast<std::uint16_t>(segment.sectors() * kSectorBytes);
     const auto offset = static_cast<std::uint16_t>(segment.first_sect * kSectorBytes);

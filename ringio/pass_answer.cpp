@@ -73,6 +73,7 @@ void WorkerCore::answer(RequestSlot& slot) noexcept {
   mark_unpublished(queue);
   if (slot.answer == blkif::Status::okay) {
     count(slot);
+    queue.refusals().earn();
   } else if (slot.status == IoStatus::okay) {
     queue.refusals().spend(now_);  // not the image's failure but the guest's
   }

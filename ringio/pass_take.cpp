@@ -79,6 +79,10 @@ bool WorkerCore::serve_front() noexcept {
 WorkerCore::Taken WorkerCore::take_from(Queue& queue, std::uint32_t& taken) noexcept {
   BackRing& ring = queue.ring();
   if (ring.look() == RingState::overrun) return Taken::stopped;
+  if (ring.available() == 0 && queue.masked) {
+    queue.refusals().spend(now_);
+    if (queue.refusals().exhausted(now_)) return Taken::throttled;
+  }
   while (ring.available() != 0) {
     if (taken == kShare) return Taken::share;
     if (queue.refusals().exhausted(now_)) return Taken::throttled;

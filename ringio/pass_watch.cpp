@@ -14,12 +14,13 @@ constexpr std::uint64_t kWatchNs = 100'000;
 }  // namespace
 
 void WorkerCore::look_at_watched() noexcept {
+  const auto watch_ns = std::max(kWatchNs, poller_.window_ns());
   for (auto at = watched_.begin(); at != watched_.end();) {
     Queue& queue = *at;
     ++at;
     if (queue.ring().look() != RingState::empty) {
       make_ready(queue);
-    } else if (now_.ns - queue.looked_up_at.ns > kWatchNs) {
+    } else if (now_.ns - queue.looked_up_at.ns > watch_ns) {
       arm(queue);
     }
   }
@@ -34,14 +35,15 @@ void WorkerCore::wake_throttled() noexcept {
     }
     at = throttled_.erase(at);
     queue.throttled = false;
-    make_ready(queue);
+    // One that waited for its events alone has nothing to be served, and is not charged again.
+    queue.ring().look() == RingState::empty ? watch(queue) : make_ready(queue);
   }
 }
 
 std::chrono::nanoseconds WorkerCore::patience_of_pass(std::chrono::nanoseconds patience) noexcept {
+  if (has_work()) return LoopEngine::kNoWait;
   const bool active = activity_ != activity_seen_;
   activity_seen_ = activity_;
-  if (has_work()) return LoopEngine::kNoWait;
   const auto awaited = slots_.in_use() != 0 ? Awaited::image : Awaited::guest;
   if (poller_.stay_awake(now_, active, awaited)) return LoopEngine::kNoWait;
   if (!arm_watched()) return LoopEngine::kNoWait;

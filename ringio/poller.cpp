@@ -17,9 +17,8 @@ bool Poller::stay_awake(Instant now, bool active, Awaited awaited) {
     return polling_;
   }
   if (!polling_) return false;
-  const auto window_ns = static_cast<std::uint64_t>(options_.window.count());
   const std::uint64_t looked_ns = now.ns - since_.ns;
-  if (looked_ns < window_ns) return true;
+  if (looked_ns < window_ns()) return true;
   odds(awaited_).miss();
   wasted_ns_ += looked_ns;
   polling_ = false;

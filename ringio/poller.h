@@ -28,6 +28,7 @@ class Poller {
  public:
   explicit Poller(PollingOptions options) : options_(options) {}
 
+  std::uint64_t window_ns() const { return static_cast<std::uint64_t>(options_.window.count()); }
   bool enabled() const { return options_.window.count() > 0; }
 
   // To be asked when there is nothing to do now. `active`: something was done since it was asked

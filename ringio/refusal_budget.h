@@ -1,6 +1,6 @@
-// How many bad requests a ring may send: a burst, then so many a second. A guest that sends nothing
-// else costs no more than this; what it sends beyond waits in its ring. Owned by a queue; one
-// thread.
+// How many bad requests, and events without any request, a ring may send: a burst, then so many a
+// second, and one for each good request. A guest that sends nothing else costs no more than this;
+// what it sends beyond waits. Owned by a queue; one thread.
 #pragma once
 
 #include <algorithm>
@@ -19,6 +19,7 @@ class RefusalBudget {
     refill(now);
     if (left_ != 0) --left_;
   }
+  void earn() { left_ = std::min(kBurst, left_ + 1); }
   bool exhausted(Instant now) {
     refill(now);
     return left_ == 0;

@@ -169,8 +169,11 @@ void Worker::disconnect(QueueId queue, DisconnectDone done) {
   impl_->post([queue, done = std::move(done)](WorkerCore& core) { core.disconnect(queue, done); });
 }
 
-void Worker::set_capacity(QueueId queue, SectorCount capacity) {
-  impl_->post([=](WorkerCore& core) { core.set_capacity(queue, capacity); });
+void Worker::set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done) {
+  impl_->post([queue, capacity, done = std::move(done)](WorkerCore& core) {
+    core.set_capacity(queue, capacity);
+    done();
+  });
 }
 
 const WorkerCounters& Worker::counters() const {

@@ -52,9 +52,9 @@ class Worker {
   // is done at once; two disconnects of one queue are both told when it is gone.
   void disconnect(QueueId queue, DisconnectDone done);
 
-  // The disk of this queue has grown: requests up to the new end are served from the next pass on.
-  // An unknown id is ignored.
-  void set_capacity(QueueId queue, SectorCount capacity);
+  // The disk of this queue has grown: once `done` has run, on the worker's thread, requests up to
+  // the new end are served. An unknown id is done at once.
+  void set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done);
 
   const WorkerCounters& counters() const;
 

@@ -1,4 +1,4 @@
-// xenblk-bench: makes load on the whole data path and prints what it saw.
+// xenblk-bench: makes load on the whole data path, or on a part of it, and prints what it saw.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -9,12 +9,16 @@
 #include <thread>
 
 #include "bench/load/data_path.h"
+#include "bench/load/image_load.h"
+#include "bench/load/limit.h"
+#include "bench/load/scale.h"
 
 namespace xenblk::bench {
 namespace {
 
 struct Options {
   DataPath path;
+  std::uint64_t stride_bytes = 0;  // image only
   std::string pattern = "randread";
   double seconds = 5;
   double warm_up_seconds = 0;
@@ -26,56 +30,108 @@ std::chrono::nanoseconds nanoseconds_of(double seconds) {
       std::chrono::duration<double>(seconds));
 }
 
-void declare(CLI::App& loopback, Options& options) {
+// What every load has.
+void declare(CLI::App& command, Options& options) {
+  auto& load = options.path.load;
+  command.add_option("--image", options.path.image, "raw:/path, vhd:/path or null:SIZE")
+      ->required();
+  command.add_option("--rw", options.pattern, "read, write, randread, randwrite or randrw")
+      ->check(CLI::IsMember({"read", "write", "randread", "randwrite", "randrw"}));
+  command.add_option("--bs", load.block_bytes, "bytes of one operation (4096, 4k)")
+      ->transform(CLI::AsSizeValue(false));
+  command.add_option("--qd", load.depth, "operations in flight on a disk, over all its queues");
+  command.add_option("--seconds", options.seconds)->check(CLI::PositiveNumber);
+  command.add_option("--warm-up", options.warm_up_seconds, "seconds of load before measuring")
+      ->check(CLI::NonNegativeNumber);
+  command.add_flag("--json", options.json);
+}
+
+// The same for all that have disks, so that a command line can be used with each of them.
+void declare_disks(CLI::App& command, Options& options) {
+  declare(command, options);
   auto& load = options.path.load;
   const std::map<std::string, blkif::Layout> layouts{{"x86_64", blkif::Layout::x86_64},
                                                      {"x86_32", blkif::Layout::x86_32}};
   options.path.workers = std::max(1U, std::thread::hardware_concurrency());
   load.layout = blkif::Layout::x86_64;
-  loopback.add_option("--image", options.path.image, "raw:/path, vhd:/path or null:SIZE")
-      ->required();
-  loopback.add_option("--rw", options.pattern, "read, write, randread, randwrite or randrw")
-      ->check(CLI::IsMember({"read", "write", "randread", "randwrite", "randrw"}));
-  loopback.add_option("--bs", load.block_bytes, "bytes of one operation (4096, 4k)")
-      ->transform(CLI::AsSizeValue(false));
-  loopback.add_option("--qd", load.depth, "operations in flight on a disk, over all its queues");
-  loopback.add_option("--queues", load.queues, "queues of a disk");
-  loopback.add_option("--vbds", load.disks, "disks, each of a guest of its own");
-  loopback.add_option("--workers", options.path.workers, "workers of the backend");
-  loopback.add_option("--layout", load.layout, "ABI of the guests: x86_64 or x86_32")
+  command.add_option("--queues", load.queues, "queues of a disk");
+  command.add_option("--vbds", load.disks, "disks, each of a guest of its own");
+  command.add_option("--workers", options.path.workers, "workers of the backend");
+  command.add_option("--segments", load.segments, "pages of a request; more than 11: indirect");
+  command.add_option_function<std::uint32_t>(
+      "--polling-us",
+      [&options](std::uint32_t us) { options.path.polling.window = std::chrono::microseconds(us); },
+      "polling window of the workers");
+  command.add_flag("--persistent", options.path.persistent_grants, "pages stay mapped");
+  command.add_option("--layout", load.layout, "ABI of the guests: x86_64 or x86_32")
       ->transform(CLI::CheckedTransformer(layouts));
-  loopback.add_option("--seconds", options.seconds)->check(CLI::PositiveNumber);
-  loopback.add_option("--warm-up", options.warm_up_seconds, "seconds of load before measuring")
-      ->check(CLI::NonNegativeNumber);
-  loopback.add_flag("--json", options.json);
 }
 
-int measure_and_print(Options& options) {
-  options.path.load.pattern = *parse_pattern(options.pattern);
-  options.path.load.duration = nanoseconds_of(options.seconds);
-  options.path.warm_up = nanoseconds_of(options.warm_up_seconds);
-  const auto seen = measure(options.path);
-  if (!seen) {
-    fmt::print(stderr, "xenblk-bench: {}: {}\n", options.path.image, describe(seen.error()));
-    return 1;
-  }
+void declare_image(CLI::App& image, Options& options) {
+  declare(image, options);
+  image.add_option("--stride", options.stride_bytes, "from one operation to the next, to the end")
+      ->transform(CLI::AsSizeValue(false));
+}
+
+int print_error(const Options& options, const Error& error) {
+  fmt::print(stderr, "xenblk-bench: {}: {}\n", options.path.image, describe(error));
+  return 1;
+}
+
+Expected<Measurement> measure_image(const Options& options) {
+  return measure(ImageLoad{.load = options.path.load,
+                           .image = options.path.image,
+                           .stride_bytes = options.stride_bytes,
+                           .warm_up = options.path.warm_up});
+}
+
+int print_measurement(const Options& options, const Expected<Measurement>& seen) {
+  if (!seen) return print_error(options, seen.error());
   fmt::print("{}\n", options.json ? to_json(*seen) : to_text(*seen));
   if (seen->errors > 0) fmt::print(stderr, "xenblk-bench: {} operations failed\n", seen->errors);
   return seen->errors > 0 ? 1 : 0;
+}
+
+int print_scale(const Options& options) {
+  const auto seen = measure_scale(options.path);
+  if (!seen) return print_error(options, seen.error());
+  fmt::print("{}\n", to_json(options.path, *seen));
+  return seen->busy.errors > 0 ? 1 : 0;
+}
+
+int print_memory(const Options& options) {
+  const auto held = bytes_held_by(options.path.image);
+  if (!held) return print_error(options, held.error());
+  fmt::print("{}\n", *held);
+  return 0;
 }
 
 int run(int argc, char** argv) {
   CLI::App app("Measures xenblk's data path");
   app.require_subcommand(1);
   Options options;
-  declare(*app.add_subcommand("loopback", "rings, workers and image, with guests in this process"),
-          options);
+  auto& loopback =
+      *app.add_subcommand("loopback", "rings, workers and image, with guests in this process");
+  auto& limit = *app.add_subcommand("limit", "the same load straight through io_uring");
+  auto& scale = *app.add_subcommand("scale", "what many disks cost, most of them idle");
+  auto& image = *app.add_subcommand("image", "an image alone, from one thread");
+  auto& memory = *app.add_subcommand("memory", "bytes of memory that an open image holds");
+  for (auto* subject : {&loopback, &limit, &scale}) declare_disks(*subject, options);
+  declare_image(image, options);
+  memory.add_option("--image", options.path.image)->required();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
-  return measure_and_print(options);
+  if (memory.parsed()) return print_memory(options);
+  options.path.load.pattern = *parse_pattern(options.pattern);
+  options.path.load.duration = nanoseconds_of(options.seconds);
+  options.path.warm_up = nanoseconds_of(options.warm_up_seconds);
+  if (scale.parsed()) return print_scale(options);
+  if (image.parsed()) return print_measurement(options, measure_image(options));
+  return print_measurement(options,
+                           limit.parsed() ? measure_limit(options.path) : measure(options.path));
 }
 
 }  // namespace

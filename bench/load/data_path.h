@@ -8,6 +8,7 @@
 
 #include "bench/load/load.h"
 #include "bench/load/measurement.h"
+#include "ringio/poller.h"
 #include "xenblk/error.h"
 
 namespace xenblk::bench {
@@ -16,6 +17,8 @@ struct DataPath {
   Load load;
   std::string image;  // a specification, such as raw:/path or null:1G
   std::uint32_t workers = 1;
+  ringio::PollingOptions polling = {};
+  bool persistent_grants = false;      // pages stay mapped
   std::chrono::nanoseconds warm_up{};  // load before the measurement
 };
 

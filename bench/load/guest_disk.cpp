@@ -2,16 +2,16 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <time.h>
 
 #include <algorithm>
 #include <bit>
 #include <cassert>
 
+#include "bench/load/cpu_time.h"
+
 namespace xenblk::bench {
 namespace {
 
-constexpr std::uint32_t kRequestPages = blkif::kMaxSegments;
 constexpr DomainId kBackend{0};
 // A request that is not answered for so long is lost: an error, not a slow disk.
 constexpr int kLostAfterMs = 30'000;
@@ -21,7 +21,12 @@ std::uint32_t pages_of(const Load& load) {
 }
 
 std::uint32_t requests_of(const Load& load) {
-  return (pages_of(load) + kRequestPages - 1) / kRequestPages;
+  return (pages_of(load) + load.segments - 1) / load.segments;
+}
+
+std::uint32_t tables_of(const Load& load) {
+  const bool indirect = std::min(pages_of(load), load.segments) > blkif::kMaxSegments;
+  return indirect ? requests_of(load) : 0;
 }
 
 std::uint32_t queue_requests_of(const Load& load) {
@@ -34,12 +39,6 @@ std::uint32_t ring_pages_of(const Load& load) {
     if (blkif::ring_entries(load.layout, pages) >= queue_requests_of(load)) return pages;
   }
   return blkif::kMaxRingPages;
-}
-
-std::chrono::nanoseconds own_thread_cpu() {
-  timespec used{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
 }
 
 }  // namespace
@@ -58,7 +57,9 @@ GuestDisk::GuestDisk(std::shared_ptr<loopback::GuestDomain> guest, const Load& l
 GuestDisk::~GuestDisk() {
   for (auto& place : places_) {
     for (const auto ref : place.refs) guest_->revoke(ref);
+    for (const auto ref : place.table_refs) guest_->revoke(ref);
     guest_->release_pages(place.pages);
+    if (!place.tables.empty()) guest_->release_pages(place.tables);
   }
 }
 
@@ -69,12 +70,18 @@ void GuestDisk::add_place(Queue& queue) {
     const auto* address = place.pages.data() + (std::size_t{page} * kPageBytes);
     place.refs.push_back(guest_->grant(address, kBackend, Access::read_write));
   }
+  if (tables_of(load_) != 0) place.tables = guest_->allocate_pages(tables_of(load_));
+  for (std::uint32_t table = 0; table < tables_of(load_); ++table) {
+    const auto* address = place.tables.data() + (std::size_t{table} * kPageBytes);
+    place.table_refs.push_back(guest_->grant(address, kBackend, Access::read_only));
+  }
   queue.places.push_back(static_cast<std::uint32_t>(places_.size()));
   places_.push_back(std::move(place));
 }
 
 std::uint32_t GuestDisk::memory_pages(const Load& load) {
-  return (load.depth * pages_of(load)) + (load.queues * ring_pages_of(load)) + 1;
+  return (load.depth * (pages_of(load) + tables_of(load))) + (load.queues * ring_pages_of(load)) +
+         1;
 }
 
 bool GuestDisk::fits_rings(const Load& load) {
@@ -115,17 +122,17 @@ void GuestDisk::start(Queue& queue, std::uint32_t place_index, Time now) {
   place.failed = false;
   place.requests_left = requests_of(load_);
   ++in_flight_;
-  for (std::uint32_t page = 0; page < pages_of(load_); page += kRequestPages) {
+  for (std::uint32_t page = 0; page < pages_of(load_); page += load_.segments) {
     const auto first = operation.first.n + (std::uint64_t{page} * kSectorsPerPage);
     put_request(queue, place_index, page, {first});
   }
 }
 
-// The request for up to 11 pages of the operation, from its page `page` on.
+// The request for as many pages of the operation as one may have, from its page `page` on.
 void GuestDisk::put_request(Queue& queue, std::uint32_t place_index, std::uint32_t page,
                             SectorIndex first) {
   const auto& place = places_[place_index];
-  const auto pages = std::min(kRequestPages, pages_of(load_) - page);
+  const auto pages = std::min(load_.segments, pages_of(load_) - page);
   loopback::FrontendRequest request;
   request.op = loopback::wire(place.write ? blkif::Op::write : blkif::Op::read);
   request.id = (std::uint64_t{place_index} << 32U) | page;
@@ -135,7 +142,21 @@ void GuestDisk::put_request(Queue& queue, std::uint32_t place_index, std::uint32
     const auto last = static_cast<std::uint8_t>((bytes / kSectorBytes) - 1);
     request.segments.push_back({.ref = place.refs[n], .last_sector = last});
   }
+  if (pages > blkif::kMaxSegments) make_indirect(request, place, page);
   queue.ring->put(request);
+}
+
+void GuestDisk::make_indirect(loopback::FrontendRequest& request, const Place& place,
+                              std::uint32_t page) {
+  const std::size_t table = page / load_.segments;
+  auto* to = place.tables.data() + (table * kPageBytes);
+  for (const auto& segment : request.segments) {
+    to = std::ranges::copy(loopback::encode(segment), to).out;
+  }
+  request.indirect_op = request.op;
+  request.op = loopback::wire(blkif::Op::indirect);
+  request.indirect_segment_count = static_cast<std::uint16_t>(request.segments.size());
+  request.indirect_refs[0] = place.table_refs[table];
 }
 
 void GuestDisk::kick(Queue& queue) {

@@ -1,6 +1,6 @@
 // One disk as a guest's kernel drives it: so many operations in flight over its queues, each split
-// into requests of at most 11 pages, new ones as soon as old ones are answered. It speaks to the
-// rings directly, without XenStore. Pinned; used by the thread that calls run().
+// into requests of so many pages as the load says, new ones as soon as old ones are answered. It
+// speaks to the rings directly, without XenStore. Pinned; used by the thread that calls run().
 #pragma once
 
 #include <atomic>
@@ -45,6 +45,8 @@ class GuestDisk {
   std::chrono::nanoseconds own_cpu() const { return own_cpu_; }
 
   static std::uint32_t memory_pages(const Load& load);
+  // One page of them, so that a request has one indirect page.
+  static constexpr std::uint32_t kMostSegments = blkif::kSegmentsPerIndirectPage;
   // All requests of a queue find room in its ring at once.
   static bool fits_rings(const Load& load);
 
@@ -55,6 +57,8 @@ class GuestDisk {
   struct Place {
     std::span<std::byte> pages;
     std::vector<GrantRef> refs;
+    std::span<std::byte> tables;  // a page for each indirect request
+    std::vector<GrantRef> table_refs;
     Time started;
     std::uint32_t requests_left = 0;
     bool failed = false;
@@ -69,6 +73,7 @@ class GuestDisk {
   void add_place(Queue& queue);
   void start(Queue& queue, std::uint32_t place_index, Time now);
   void put_request(Queue& queue, std::uint32_t place_index, std::uint32_t page, SectorIndex first);
+  void make_indirect(loopback::FrontendRequest& request, const Place& place, std::uint32_t page);
   void kick(Queue& queue);
   bool reap(Queue& queue, Time end);
   void finish(Place& place, Time now);

@@ -28,6 +28,10 @@ std::string_view name_of(Pattern pattern) {
   return kPatterns[static_cast<std::size_t>(pattern)].first;
 }
 
+bool writes(Pattern pattern) {
+  return pattern != Pattern::read && pattern != Pattern::randread;
+}
+
 Sequence::Sequence(const Load& load, SectorCount capacity, std::uint64_t seed)
     : pattern_(load.pattern),
       block_sectors_(load.block_bytes / kSectorBytes),

@@ -15,6 +15,7 @@ enum class Pattern : std::uint8_t { read, write, randread, randwrite, randrw };
 
 std::optional<Pattern> parse_pattern(std::string_view name);
 std::string_view name_of(Pattern pattern);
+bool writes(Pattern pattern);
 
 struct Load {
   Pattern pattern = Pattern::randread;
@@ -22,6 +23,7 @@ struct Load {
   std::uint32_t depth = 1;           // operations in flight, of one disk, over all its queues
   std::uint32_t queues = 1;          // of one disk
   std::uint32_t disks = 1;
+  std::uint32_t segments = blkif::kMaxSegments;  // of a request at most; more make it indirect
   blkif::Layout layout = blkif::Layout::native;
   std::chrono::nanoseconds duration = std::chrono::seconds(1);
 };

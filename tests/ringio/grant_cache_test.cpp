@@ -170,10 +170,10 @@ TEST_P(PersistentQueue, AReferenceRevokedAfterItWasMappedHarmsNobody) {
   expect_alive();
 }
 TEST_P(PersistentQueue, KeepsNoMoreThanItsLimit) {
-  for (int round = 0; round < 40; ++round) {
+  for (int round = 0; round < 80; ++round) {
     for (int i = 0; i < 32; ++i) {
       std::vector<FrontendSegment> data;
-      for (int n = 0; n < 8; ++n) data.push_back({queue.page().ref});
+      for (int n = 0; n < 4; ++n) data.push_back({queue.page().ref});
       queue.put(queue.transfer(Op::read, 0, data));
     }
     queue.push();

@@ -179,6 +179,21 @@ TEST_P(Throttling, AThrottledQueueCanBeClosed) {
   EXPECT_TRUE(closed);
 }
 
+TEST_P(Throttling, AFloodOfEventsWithoutRequestsTakesItsTime) {
+  world.settle();
+  const auto begin = world.clock.now();
+  const auto events = queue.counters->events.get();
+  const auto passes = world.core->counters().passes.get();
+  for (int i = 0; i < 10'000; ++i) {
+    queue.port->notify();
+    world.pass();
+  }
+  const auto ms = (world.clock.now().ns - begin.ns) / 1'000'000;
+  EXPECT_LE(queue.counters->events.get() - events, RefusalBudget::kBurst + ms + 1);
+  EXPECT_GT(world.core->counters().passes.get() - passes, ms);
+  expect_alive();
+}
+
 TEST_P(Throttling, GoodRequestsAndFailuresOfTheImageAreNotCounted) {
   for (int i = 0; i < 5000; ++i) {
     world.image->fail_next(IoStatus::io_error);

@@ -4,6 +4,7 @@
 // there without everything from before it.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstring>
 #include <map>
 #include <random>
@@ -17,7 +18,9 @@ namespace {
 
 using blkif::Op;
 using blkif::Status;
+using xenblk::test::Remains;
 using xenblk::test::SimContent;
+using xenblk::test::SimContents;
 using xenblk::test::SimDisk;
 using xenblk::test::SimEngine;
 using xenblk::test::SimFile;
@@ -98,9 +101,9 @@ struct Ring {
 class PowerCut : public testing::TestWithParam<blkif::Layout> {
  protected:
   void start(std::uint64_t seed) {
-    SimContent content;
-    content.size_bytes = kRings * kSectorsEach * kSectorBytes;
-    disk = std::make_unique<SimDisk>(seed, content);
+    SimContents contents(1);
+    contents[0].resize(kRings * kSectorsEach * kSectorBytes);
+    disk = std::make_unique<SimDisk>(seed, std::move(contents));
     image = std::shared_ptr<Image>(
         *vhd::open_raw_image(std::make_unique<SimFile>(*disk, Access::read_write), 512));
     for (int i = 0; i < 2; ++i) workers.push_back(std::make_unique<SimWorker>(xen, *disk));
@@ -130,7 +133,7 @@ class PowerCut : public testing::TestWithParam<blkif::Layout> {
     if (random(3) == 0 && ring.queue.ring.room() != 0) send(ring);
     workers[random(workers.size())]->pass();
     if (random(4) == 0) take(ring);
-    if (random(8) == 0) check(disk->after_power_cut());
+    if (random(8) == 0) cut_power();
   }
 
   void send(Ring& ring) {
@@ -178,13 +181,16 @@ class PowerCut : public testing::TestWithParam<blkif::Layout> {
     versions[sector] = std::max(versions[sector], version);
   }
 
+  void cut_power() {
+    constexpr std::array kRemains = {Remains::nothing, Remains::everything, Remains::all_but_one,
+                                     Remains::one_alone, Remains::any};
+    check(disk->power_cut(kRemains[random(kRemains.size())])[0]);
+    disk->crash_over();
+  }
   void check(const SimContent& content) {
     const auto version_of = [&](std::uint64_t sector) {
       std::uint64_t version = 0;
-      const auto found = content.sectors.find(sector);
-      if (found != content.sectors.end()) {
-        std::memcpy(&version, found->second.data(), sizeof version);
-      }
+      content.read(sector * kSectorBytes, std::as_writable_bytes(std::span(&version, 1)));
       return version;
     };
     for (const auto& [sector, version] : durable) {

@@ -111,6 +111,17 @@ copy_disk() {
   dd if="/dev/$1" of="/dev/$2" bs=256k conv=fsync 2>/tmp/dd || { cat /tmp/dd; say "copying $1 to $2 failed"; }
 }
 
+# fill_disk DISK, discard_disk DISK: random data everywhere; then nothing anywhere, and the disk says so.
+fill_disk() {
+  dd if=/dev/urandom of="/dev/$1" bs=256k conv=fsync 2>/tmp/dd
+  grep -q 'No space left' /tmp/dd || { cat /tmp/dd; say "filling $1 failed"; }
+}
+
+discard_disk() {
+  /usr/sbin/blkdiscard "/dev/$1" || { say "blkdiscard failed"; return; }
+  [ "$(tr -d '\000' < "/dev/$1" | head -c 1 | wc -c)" = 0 ] || say "$1 has data after the discard"
+}
+
 # no_kernel_complaint: blkfront reports a backend that broke the protocol, and failed requests, only here.
 no_kernel_complaint() {
   if dmesg | grep -iE 'I/O error|blkfront.*(invalid|error|disabled for further|fail|unable|unexpected)|not unmapped|xenbus.*error|Call Trace'

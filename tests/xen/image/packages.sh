@@ -14,9 +14,9 @@ host_tools=(
   "depmod kmod"
 )
 
-# dom0: a Xen host and the tools the tests use. qemu-utils is the judge of our VHD files.
+# dom0: a Xen host and the tools the tests use. qemu-utils and 7zip judge our VHD files.
 dom0_tools=xen-utils-$xen_version,xenstore-utils,kmod,udev,mount,util-linux,procps,psmisc,bash,busybox-static
-dom0_tools+=,strace,fio,e2fsprogs,cpio,qemu-utils
+dom0_tools+=,strace,fio,e2fsprogs,cpio,qemu-utils,7zip
 # dom0: the shared libraries of our own programs, with and without sanitizers.
 dom0_libraries=libxenstore4,libxenevtchn1,libxengnttab1,libxentoolcore1,liburing2,libfmt9,libspdlog1.10
 dom0_libraries+=,libsystemd0,libseccomp2,libstdc++6,libasan8,libubsan1,libtsan2,libaio1,libnuma1

@@ -1,0 +1,87 @@
+"""The tables and the picture that bench/vhd leaves behind."""
+
+import html
+import json
+import statistics
+
+from report import with_spread
+
+
+def write(results, folder):
+    (folder / "vhd.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "vhd.md").write_text(markdown(results))
+    (folder / "vhd.svg").write_text(picture(results))
+
+
+def name_of(load):
+    pattern, block, depth = load
+    return f"{pattern} {block // 1024}k, {depth} in flight"
+
+
+def markdown(results):
+    about = results["about"]
+    lines = [
+        "# VHD images beside raw ones",
+        "",
+        f"Revision {about['revision']}, {about['date']}; {about['processors']} × {about['processor']}, "
+        f"Linux {about['kernel']}, load average at the start {about['load_average']:.1f}; "
+        f"{about['rounds']} rounds of {about['seconds']:g} s, images of {about['image_mib']} MiB, "
+        f"{'direct I/O' if about['direct_io'] else 'page cache'}.",
+        "",
+        "One thread, its own io_uring, straight at the image. Ratios are to raw in the same round;",
+        "medians, in brackets half the distance of the largest and the smallest in per cent of the",
+        "median. qemu: `qemu-img bench` on the VHD; it has no random load.",
+        "",
+    ]
+    lines += table("load", [(name_of((one["pattern"], one["block_bytes"], one["depth"])), one)
+                            for one in results["loads"]])
+    lines += ["", "## First writes: each operation is the first in its block", ""]
+    lines += table("first write", [(f"{one['block_bytes'] // 1024}k, {one['depth']} in flight", one)
+                                   for one in results["first_writes"]])
+    mib = results["memory_bytes"] / (1 << 20)
+    lines += ["", f"An open image of 2040 GiB holds {mib:.1f} MiB of memory.", ""]
+    return "\n".join(lines)
+
+
+def table(title, rows):
+    names = list(dict.fromkeys(name for _, row in rows for one in row["rounds"] for name in one))
+    others = [name for name in names if name != "raw"]
+    lines = [f"| {title} | raw IOPS | " + " | ".join(f"{name} : raw" for name in others) + " |",
+             "|---|---|" + "---|" * len(others)]
+    for name, row in rows:
+        raw = with_spread([one["raw"]["iops"] for one in row["rounds"]], ".0f")
+        cells = [with_spread(ratios(row, other), ".2f") if ratios(row, other) else "—"
+                 for other in others]
+        lines.append(f"| {name} | {raw} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def ratios(row, name):
+    return [one[name]["iops"] / one["raw"]["iops"] for one in row["rounds"] if name in one]
+
+
+def picture(results):
+    """One bar a load: VHD as a share of raw, with the range of its rounds."""
+    rows = [(name_of((one["pattern"], one["block_bytes"], one["depth"])), ratios(one, "vhd"))
+            for one in results["loads"]]
+    rows += [(f"first {one['block_bytes'] // 1024}k, {one['depth']} in flight", ratios(one, "vhd"))
+             for one in results["first_writes"]]
+    width, left, step = 720, 230, 30
+    scale = (width - left - 60) / max(1.0, *(max(values) for _, values in rows))
+    height = step * len(rows) + 50
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+             'font-family="sans-serif" font-size="13">',
+             f'<rect width="{width}" height="{height}" fill="white"/>',
+             '<text x="10" y="20">IOPS of a dynamic VHD, raw on the same file system = 1</text>']
+    for number, (name, values) in enumerate(rows):
+        top, median = 34 + number * step, statistics.median(values)
+        low, high = left + min(values) * scale, left + max(values) * scale
+        parts += [
+            f'<text x="10" y="{top + 15}">{html.escape(name)}</text>',
+            f'<rect x="{left}" y="{top}" width="{median * scale:.1f}" height="20" fill="#4878a8"/>',
+            f'<path d="M{low:.1f} {top + 10}H{high:.1f}" stroke="black"/>',
+            f'<text x="{max(high, left + median * scale) + 6:.1f}" y="{top + 15}">{median:.2f}</text>',
+        ]
+    one = left + scale
+    parts.append(f'<path d="M{one:.1f} 28V{height - 10}" stroke="#888" stroke-dasharray="4 3"/>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
