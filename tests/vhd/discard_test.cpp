@@ -13,9 +13,9 @@ namespace {
 using test::BlockingDisk;
 using test::bytes_of;
 using test::ChainBuilder;
-using test::SimDisk;
-using test::SimEngine;
-using test::SimFile;
+using test::CrashDisk;
+using test::CrashEngine;
+using test::CrashFile;
 
 constexpr std::uint32_t kBlockBytes = 16384;
 constexpr std::uint64_t kBlockSectors = 32;
@@ -24,17 +24,17 @@ constexpr std::uint64_t kSectors = 640;
 class DiscardTest : public ::testing::Test {
  protected:
   void make_dynamic() {
-    SimFile file(disk_, Access::read_write);
+    CrashFile file(disk_, Access::read_write);
     ASSERT_TRUE(create_vhd(file, {.capacity = {kSectors}, .block_bytes = kBlockBytes}));
     open({});
   }
   void make_child_of(const Levels& parents) {
-    SimFile file(disk_, Access::read_write);
+    CrashFile file(disk_, Access::read_write);
     test::make_child(file, {.capacity = {kSectors}, .block_bytes = kBlockBytes});
     open(parents);
   }
   void open(const Levels& parents) {
-    image_ = open_vhd_image(std::make_unique<SimFile>(disk_, Access::read_write), 512, {},
+    image_ = open_vhd_image(std::make_unique<CrashFile>(disk_, Access::read_write), 512, {},
                             [&](const ParentReference&) { return parents; })
                  .value();
     guest_ = std::make_unique<BlockingDisk>(*image_, engine_);
@@ -44,8 +44,8 @@ class DiscardTest : public ::testing::Test {
   }
   std::size_t stored() const { return disk_.content().sectors.size(); }
 
-  SimDisk disk_{1};
-  SimEngine engine_{disk_};
+  CrashDisk disk_{1};
+  CrashEngine engine_{disk_};
   std::unique_ptr<Image> image_;
   std::unique_ptr<BlockingDisk> guest_;
 };
@@ -180,7 +180,7 @@ test::Scene child_scene(ChainBuilder& chain) {
           .frees = true};
 }
 
-void fail_sometimes(SimDisk& disk) {
+void fail_sometimes(CrashDisk& disk) {
   disk.fault = [&disk](const IoOp&) {
     const auto dice = disk.random()() % 60;
     return dice == 0 ? EIO : dice == 1 ? ENOSPC : 0;
@@ -204,7 +204,7 @@ INSTANTIATE_TEST_SUITE_P(Each, CrashWithDiscards, ::testing::Bool(),
                          [](const auto& param) { return param.param ? "Child" : "Dynamic"; });
 
 TEST_P(CrashWithDiscards, LosesNothingThatWasPromised) {
-  expect_nothing_lost([](SimDisk&) {});
+  expect_nothing_lost([](CrashDisk&) {});
 }
 
 TEST_P(CrashWithDiscards, LosesNothingWhenOperationsFail) {
