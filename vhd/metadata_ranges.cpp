@@ -15,7 +15,7 @@ constexpr std::uint32_t kBatmapBlockBytes = 2U << 20;
 // The part of the map that counts, if it lies within the file after its header.
 Expected<ByteRange> map_range(const BatmapHeader& header, const VhdLayout& layout,
                               std::uint64_t header_end) {
-  const auto file_end = layout.footers.end_offset;
+  const auto file_end = end_of_content(layout.footers);
   const auto offset = header.map_offset;
   const auto space = std::uint64_t{header.map_sectors} * kSectorBytes;
   const auto bytes = batmap_bytes(layout.capacity.n * kSectorBytes);
@@ -36,7 +36,7 @@ void drop_batmap(VhdLayout& layout, std::string_view why) {
 }
 
 Expected<ByteRange> free_space(const ParentLocator& locator, const VhdLayout& layout) {
-  const auto space = locator_space(locator, layout.footers.end_offset);
+  const auto space = locator_space(locator, end_of_content(layout.footers));
   if (!space) return space;
   for (const auto& other : layout.metadata) {
     if (!space->overlaps(other)) continue;
@@ -64,10 +64,15 @@ Expected<void> add_locator(File& file, VhdLayout& layout, std::size_t slot) {
 
 }  // namespace
 
+std::uint64_t end_of_content(const Footers& footers) {
+  if (footers.at_end) return footers.end_offset;
+  return footers.file_bytes - footers.file_bytes % kSectorBytes;
+}
+
 Expected<void> add_batmap(File& file, VhdLayout& layout) {
   if (!may_have_batmap(layout.footers.chosen)) return {};
   const auto start = layout.metadata.back().end();
-  if (layout.footers.end_offset - start < kSectorBytes) return {};
+  if (end_of_content(layout.footers) - start < kSectorBytes) return {};
   Batmap batmap{.header = {start, kSectorBytes}};
   if (auto ok = file.read_at(start, batmap.header_bytes); !ok) return ok;
   const auto header = parse_batmap_header(batmap.header_bytes);

@@ -5,6 +5,9 @@
 
 namespace xenblk::vhd {
 
+// Where metadata must end: before the footer, or with the file if there is none.
+std::uint64_t end_of_content(const Footers& footers);
+
 // The place of blktap's batmap, which follows the table of images that it made. One that makes no
 // sense is left out with a warning: it is only a cache. Refused: an image that it says is
 // encrypted.

@@ -26,7 +26,7 @@ std::unexpected<Error> bad(std::string text) {
 
 Expected<void> read_header(File& file, VhdLayout& layout) {
   const auto offset = layout.footers.chosen.data_offset;
-  const auto end = layout.footers.end_offset;
+  const auto end = end_of_content(layout.footers);
   const bool inside =
       offset >= kFooterBytes && offset <= end && kDynamicHeaderBytes <= end - offset;
   if (offset % kSectorBytes != 0 || !inside) {
@@ -91,7 +91,7 @@ Expected<void> check_capacity(VhdLayout& layout) {
 Expected<void> check_table(VhdLayout& layout) {
   const auto offset = layout.header.table_offset;
   const auto bytes = round_up(std::uint64_t{layout.header.entries_max} * 4, kSectorBytes);
-  const auto end = layout.footers.end_offset;
+  const auto end = end_of_content(layout.footers);
   if (offset % kSectorBytes != 0 || offset > end || bytes > end - offset) {
     return bad(fmt::format("header: the BAT of {} entries at {:#x} is not within the file",
                            layout.header.entries_max, offset));

@@ -57,24 +57,27 @@ TEST_F(InfoTest, ShowsWhatOtherProgramsMade) {
 }
 
 TEST_F(InfoTest, TellsWhatIsWrongWithAnImageThatCanBeRead) {
-  good({"create", "vhd:a.vhd", "--size", "1G"});
-  const auto bytes = std::filesystem::file_size(path("a.vhd"));
-  std::filesystem::resize_file(path("a.vhd"), bytes - 512);
+  make_raw("a.img", 40000);
+  good({"convert", "raw:a.img", "vhd:a.vhd"});
+  std::filesystem::resize_file(path("a.vhd"), std::filesystem::file_size(path("a.vhd")) - 512);
   const auto info = json({"info", "--json", "vhd:a.vhd"});
-  EXPECT_EQ(info["warnings"].size(), 1U) << info["warnings"];
+  ASSERT_EQ(info["warnings"].size(), 1U) << info["warnings"];
+  EXPECT_FALSE(info["warnings"][0]["code"].get<std::string>().empty());
+  EXPECT_EQ(without_directory(info["warnings"][0]["text"]).substr(0, 11), "DIR/a.vhd: ");
 }
 
 TEST_F(InfoTest, RefusesWhatIsNoVhd) {
   dir_.make_file("a.img", 4096);
-  EXPECT_EQ(refused({"info", "vhd:a.img"}), "");
+  EXPECT_EQ(refused({"info", "vhd:a.img"}),
+            "DIR/a.img: no valid VHD footer: at 0xe00 the cookie is not 'conectix'; at 0x0 the "
+            "cookie is not 'conectix'");
   EXPECT_EQ(refused({"info", "a.img"}),
             "image 'a.img': say vhd:a.img or raw:a.img; the format is never guessed");
 }
 
 TEST_F(InfoTest, RefusesWhatIsNoFile) {
   EXPECT_EQ(refused({"info", "raw:none"}), "DIR/none: No such file or directory");
-  EXPECT_EQ(refused({"info", "raw:."}),
-            "DIR/.: neither a regular file nor a block device");
+  EXPECT_EQ(refused({"info", "raw:."}), "DIR/.: neither a regular file nor a block device");
 }
 
 using MapTest = ImgTest;
@@ -84,9 +87,9 @@ TEST_F(MapTest, ShowsWhereTheDataOfADynamicVhdLies) {
   good({"convert", "raw:a.img", "vhd:a.vhd"});
   EXPECT_EQ(good({"map", "vhd:a.vhd"}),
             "             start             length kind              offset file\n"
-            "               0x0           0x200000 data            0x2000 DIR/a.vhd\n"
+            "               0x0           0x200000 data              0x2000 DIR/a.vhd\n"
             "          0x200000          0x1000000 zero \n"
-            "         0x1200000           0x188000 data          0x203000 DIR/a.vhd\n");
+            "         0x1200000           0x188000 data            0x203000 DIR/a.vhd\n");
 }
 
 TEST_F(MapTest, HasTheDocumentedKeys) {

@@ -57,7 +57,7 @@ TEST(ImageNameTest, APathMayHaveColons) {
 
 TEST(ProgressLineTest, ShowsRateAndRest) {
   EXPECT_EQ(progress_line("copied", {250, 1000, 3U << 30}, 3 * kSecond, 60),
-            "copied  25% [######                  ] 1 GiB/s, 00:09 left");
+            "copied  25% [######                    ] 1 GiB/s, 00:09 left");
 }
 
 TEST(ProgressLineTest, SaysNothingOfTheRateAtTheStart) {

@@ -167,6 +167,20 @@ class WithoutExtents final : public Limited {
   }
 };
 
+TEST_F(CopyTest, IntoAParentLeavesWhatTheSourceDoesNotStore) {
+  source_.make_raw(kSectors);
+  source_.write(4096, bytes_of(64, 0));
+  source_.write(8192, bytes_of(64, 5));
+  target_.make_raw(kSectors);
+  target_.write(0, bytes_of(kSectors, 0xff));
+  options_.target_content = TargetContent::parent;
+  ASSERT_TRUE(copy());
+  auto expected = bytes_of(kSectors, 0xff);
+  std::ranges::fill_n(expected.begin() + 4096 * 512, 64 * 512, std::byte{0});
+  std::ranges::fill_n(expected.begin() + 8192 * 512, 64 * 512, std::byte{5});
+  EXPECT_TRUE(target_.content() == expected);
+}
+
 TEST_F(CopyTest, WritesZeroesWhereTheTargetCannotMakeThem) {
   make_source();
   target_.make_raw(kSectors);

@@ -243,6 +243,17 @@ TEST(SplitImage, Row31IsRefusedByTheNamesOfItsParts) {
   }
 }
 
+TEST(TruncatedImage, OfWhichOnlyTheFooterIsMissingIsServedEvenIfItIsEmpty) {
+  test::SimDisk disk(1);
+  test::SimFile file(disk, Access::read_write);
+  ASSERT_TRUE(create_vhd(file, {.capacity = {100}}));
+  ASSERT_TRUE(file.truncate(2048));
+  for (const auto access : {Access::read_only, Access::read_write}) {
+    auto image = open_vhd_image(std::make_unique<test::SimFile>(disk, access), 512);
+    EXPECT_TRUE(image) << image.error().text;
+  }
+}
+
 // Salvage: what can be read of an image whose checksums are wrong.
 TEST_F(Quirk, WrongChecksumsCanBeIgnoredToReadAnImage) {
   auto footer = write_footer(forgery_.footer);

@@ -22,6 +22,7 @@ void add_compare(CLI::App& program, Run& run);
 void add_check(CLI::App& program, Run& run);
 void add_repair(CLI::App& program, Run& run);
 void add_snapshot(CLI::App& program, Run& run);
+void add_coalesce(CLI::App& program, Run& run);
 void add_resize(CLI::App& program, Run& run);
 
 }  // namespace xenblk::img

@@ -24,6 +24,8 @@ struct ChainOptions {
 
 void add_chain_options(CLI::App& command, ChainOptions& options);
 
+vhd::ParentPolicy parent_policy(const ChainOptions& options);
+
 // All parents of the differencing image at `path`, the nearest first, open for reading.
 Expected<vhd::Levels> open_parents(const std::string& path, const vhd::VhdLayout& layout,
                                    const ChainOptions& options);

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "tools/img/commands.h"
+#include "vhd/image_spec.h"
 
 namespace xenblk::img {
 namespace {
@@ -26,7 +27,13 @@ void add_commands(CLI::App& program, Run& run) {
   add_convert(program, run);
   add_compare(program, run);
   add_snapshot(program, run);
+  add_coalesce(program, run);
   add_resize(program, run);
+}
+
+bool is_command(const CLI::App& program, const std::string& name) {
+  return !program.get_subcommands([&](const CLI::App* one) { return one->get_name() == name; })
+              .empty();
 }
 
 // The subcommand that was named, for the hint; none when that was what went wrong.
@@ -70,6 +77,9 @@ ExitStatus run_program(int argc, const char* const* argv) {
       "Exit status: 0 good, 1 refused or broken, 2 wrong usage, 3 good with warnings.\n"
       "More: man xenblk-img");
   add_commands(program, run);
+  if (argc > 1 && argv[1][0] != '-' && !is_command(program, argv[1])) {
+    return explain(program, wrong_usage("no such command: " + vhd::printable(argv[1])).error());
+  }
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

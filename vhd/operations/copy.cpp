@@ -73,7 +73,7 @@ bool Copy::next_chunk(Slot& slot) {
       return false;
     }
     const bool zero = extent->kind == ImageExtent::Kind::zero;
-    if (zero && options_.target_content == TargetContent::zeroes) {
+    if (zero && options_.target_content != TargetContent::unknown) {
       next_sector_ += extent->count.n;
       progress_.done.n += extent->count.n;
       continue;
@@ -99,7 +99,7 @@ void Copy::write_next(Slot& slot) {
         slot.buffer.first(slot.chunk_count.n * kSectorBytes).subspan(slot.handled.n * kSectorBytes);
     const auto run = next_run(rest, {slot.chunk_first.n + slot.handled.n});
     if (!run.zero) return write_data(slot, run.count);
-    if (options_.target_content == TargetContent::unknown) return make_zeroes(slot, run.count);
+    if (options_.target_content != TargetContent::zeroes) return make_zeroes(slot, run.count);
     slot.handled.n += run.count.n;
   }
   chunk_done(slot);

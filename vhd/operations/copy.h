@@ -21,6 +21,7 @@ namespace xenblk::vhd {
 enum class TargetContent : std::uint8_t {
   zeroes,   // a new image: zeroes are left out
   unknown,  // zeroes are made: by write_zeroes, or written where the image cannot do that
+  parent,   // of a source that was opened alone: only what it stores is written, zeroes too
 };
 
 struct CopyProgress {

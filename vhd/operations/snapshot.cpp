@@ -65,16 +65,22 @@ Expected<ParentFacts> read_parent_facts(File& parent, Format format) {
   return ParentFacts{.capacity = {*bytes / kSectorBytes}};
 }
 
-Expected<void> make_child(const ParentFacts& parent, const SnapshotOptions& options) {
+Expected<ParentLink> parent_link(const ParentFacts& parent, const SnapshotOptions& options) {
   const auto place = place_of(options);
   if (!place) return std::unexpected(place.error());
   const auto changed = changed_at(options.parent_path);
   if (!changed) return std::unexpected(changed.error());
+  return ParentLink{parent.uuid, *changed, *place};
+}
+
+Expected<void> make_child(const ParentFacts& parent, const SnapshotOptions& options) {
+  const auto link = parent_link(parent, options);
+  if (!link) return std::unexpected(link.error());
   return create_vhd_file(options.child_path,
                          {.capacity = parent.capacity,
                           .type = DiskType::differencing,
                           .block_bytes = options.block_bytes.value_or(parent.block_bytes),
-                          .parent = ParentLink{parent.uuid, *changed, *place}});
+                          .parent = *link});
 }
 
 Expected<void> make_snapshot(const SnapshotOptions& options, Format parent_format) {

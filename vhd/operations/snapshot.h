@@ -26,6 +26,9 @@ struct SnapshotOptions {
   std::optional<std::uint32_t> block_bytes;  // as the parent's if not given
 };
 
+// What the child writes down of its parent.
+Expected<ParentLink> parent_link(const ParentFacts& parent, const SnapshotOptions& options);
+
 // The child's file appears under its name when all of it is on stable storage; nothing is left
 // behind on failure. Refused: a path that is taken; a parent without an identity.
 Expected<void> make_child(const ParentFacts& parent, const SnapshotOptions& options);

@@ -1,0 +1,18 @@
+// Which images of a directory are based on an image. Control path, blocking.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "vhd/format/footer.h"
+
+namespace xenblk::vhd {
+
+// The paths of the differencing images in `directories`, none below them, that name `parent` as
+// theirs; sorted, without a file that `ignored` names. What cannot be read as one is passed over.
+// Errors: a directory that cannot be read.
+Expected<std::vector<std::string>> find_children(const Uuid& parent,
+                                                 const std::vector<std::string>& directories,
+                                                 const std::string& ignored);
+
+}  // namespace xenblk::vhd

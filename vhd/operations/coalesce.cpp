@@ -1,0 +1,202 @@
+#include "vhd/operations/coalesce.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "vhd/image_registry.h"
+#include "vhd/new_file.h"
+#include "vhd/open_vhd.h"
+#include "vhd/operations/children.h"
+#include "vhd/operations/relink.h"
+#include "vhd/operations/resize.h"
+#include "vhd/read_vhd.h"
+
+namespace xenblk::vhd {
+namespace {
+
+namespace fs = std::filesystem;
+
+Error named(const std::string& path, Error error) {
+  error.text = path + ": " + error.text;
+  return error;
+}
+
+// The path under which an open file can be found now.
+Expected<std::string> path_of(const File& file) {
+  std::error_code error;
+  const auto link = fmt::format("/proc/self/fd/{}", file.descriptor());
+  const auto path = fs::read_symlink(link, error);
+  if (error) return fail_os(error.value(), link);
+  return path.string();
+}
+
+struct Parent {
+  std::string path;
+  Format format = Format::vhd;
+  Uuid uuid = {};  // all zeroes: raw
+  SectorCount capacity;
+};
+
+// One merge. The child's file stays open, and with it locked, until it is removed.
+class Coalesce {
+ public:
+  Coalesce(std::string path, const ParentPolicy& policy)
+      : path_(std::move(path)), policy_(policy) {}
+
+  Expected<void> run(const CopyLayer& copy) {
+    if (auto ok = open_child(); !ok) return ok;
+    if (auto ok = find_parent(); !ok) return ok;
+    auto grandchildren = find_children(uuid_, directories(), path_);
+    if (!grandchildren) return std::unexpected(grandchildren.error());
+    if (auto ok = refuse_siblings(); !ok) return ok;
+    if (auto ok = fit_parent(); !ok) return ok;
+    if (auto ok = merge(copy); !ok) return ok;
+    for (const auto& one : *grandchildren) {
+      if (auto ok = relink(one); !ok) return std::unexpected(named(one, ok.error()));
+    }
+    if (::unlink(path_.c_str()) != 0) return fail_os(errno, path_);
+    return sync_directory_of(path_);
+  }
+
+ private:
+  Expected<void> open_child() {
+    auto file = open_host_file(path_, {.access = Access::read_write});
+    if (!file) return std::unexpected(file.error());
+    if (auto ok = recover_host_image(**file, path_); !ok) {
+      return std::unexpected(named(path_, ok.error()));
+    }
+    auto contents = read_vhd(**file);
+    if (!contents) return std::unexpected(named(path_, contents.error()));
+    const auto& footer = contents->footers().chosen;
+    if (footer.type != DiskType::differencing) {
+      return fail(Errc::refused, path_ + ": has no parent to be merged into");
+    }
+    if (footer.saved_state) {
+      return fail(Errc::refused, path_ + ": belongs to a saved state, which a merge would break");
+    }
+    uuid_ = footer.uuid;
+    capacity_ = contents->capacity;
+    reference_ = parent_reference(*contents->layout);
+    physical_bytes_ = (*file)->physical_sector_bytes();
+    file_ = std::move(*file);
+    return {};
+  }
+
+  // The parents are let go again: the nearest one is to be written.
+  Expected<void> find_parent() {
+    ParentSearch search(policy_, [](const FileIdentity&) { return std::nullopt; });
+    const auto levels = search.open(path_, reference_);
+    if (!levels) return std::unexpected(levels.error());
+    const auto& nearest = *levels->front();
+    auto path = path_of(nearest.file());
+    if (!path) return std::unexpected(path.error());
+    parent_ = {.path = std::move(*path), .capacity = nearest.facts().capacity};
+    if (nearest.facts().uuid) {
+      parent_.uuid = *nearest.facts().uuid;
+    } else {
+      parent_.format = Format::raw;
+    }
+    return {};
+  }
+
+  std::vector<std::string> directories() const {
+    auto all = policy_.directories;
+    for (const auto& path : {path_, parent_.path}) all.push_back(fs::path(path).parent_path());
+    return all;
+  }
+
+  Expected<void> refuse_siblings() const {
+    const auto siblings = find_children(parent_.uuid, directories(), path_);
+    if (!siblings) return std::unexpected(siblings.error());
+    if (siblings->empty()) return {};
+    return fail(Errc::refused, fmt::format("{}: is the parent of {} too, which would change",
+                                           parent_.path, siblings->front()));
+  }
+
+  Expected<void> fit_parent() const {
+    if (parent_.capacity == capacity_) return {};
+    if (parent_.capacity > capacity_) {
+      return fail(Errc::refused, fmt::format("{}: its {} sectors are fewer than the {} of {}",
+                                             path_, capacity_.n, parent_.capacity.n, parent_.path));
+    }
+    if (parent_.format == Format::vhd) return grow_parent();
+    return fail(Errc::refused, fmt::format("{}: its {} sectors are fewer than the {} of {}",
+                                           parent_.path, parent_.capacity.n, capacity_.n, path_));
+  }
+
+  Expected<void> grow_parent() const {
+    const auto file = open_host_file(parent_.path, {.access = Access::read_write});
+    if (!file) return std::unexpected(file.error());
+    if (auto ok = recover_host_image(**file, parent_.path); !ok) {
+      return std::unexpected(named(parent_.path, ok.error()));
+    }
+    MetadataFile journal(resize_journal_path(parent_.path));
+    auto grown = resize_image(**file, capacity_, journal);
+    if (!grown) return std::unexpected(named(parent_.path, grown.error()));
+    return {};
+  }
+
+  // A child of the child becomes one of the parent.
+  Expected<void> relink(const std::string& path) const {
+    struct stat status = {};
+    if (::stat(parent_.path.c_str(), &status) != 0) return fail_os(errno, parent_.path);
+    const auto relative =
+        fs::path(parent_.path).lexically_relative(fs::path(path).parent_path()).string();
+    const ParentLink link{.uuid = parent_.uuid,
+                          .changed = vhd_time(static_cast<std::uint64_t>(status.st_mtime)),
+                          .place = {relative, parent_.path}};
+    const auto file = open_host_file(path, {.access = Access::read_write});
+    if (!file) return std::unexpected(file.error());
+    if (auto ok = recover_host_image(**file, path); !ok) return ok;
+    MetadataFile journal(resize_journal_path(path));
+    return relink_child(**file, link, journal);
+  }
+
+  Expected<void> merge(const CopyLayer& copy) {
+    ImageRegistry registry(
+        {.image_directories = policy_.directories, .raw_parents = policy_.raw_parents});
+    auto parent = registry.open({parent_.format, parent_.path, {}}, Access::read_write);
+    if (!parent) return std::unexpected(parent.error());
+    auto merged = merge_into(**parent, copy);
+    auto closed = registry.close(std::move(*parent));
+    return merged ? closed : merged;
+  }
+
+  // The child without its parents: what it does not store itself reads as zeroes, and is known to.
+  Expected<void> merge_into(Image& parent, const CopyLayer& copy) {
+    child_ = nullptr;
+    auto child = open_vhd_image(std::move(file_), physical_bytes_, {},
+                                [](const ParentReference&) { return Levels{}; });
+    if (!child) return std::unexpected(named(path_, child.error()));
+    child_ = std::move(*child);
+    return copy(*child_, parent, parent_.path);
+  }
+
+  const std::string path_;
+  const ParentPolicy policy_;
+  std::unique_ptr<HostFile> file_;  // until it is in child_
+  std::unique_ptr<Image> child_;
+  std::uint32_t physical_bytes_ = kSectorBytes;
+  Uuid uuid_ = {};
+  SectorCount capacity_;
+  ParentReference reference_;
+  Parent parent_;
+};
+
+}  // namespace
+
+Expected<void> coalesce_host_image(const std::string& child_path, const ParentPolicy& parents,
+                                   const CopyLayer& copy) {
+  std::error_code error;
+  const auto path = fs::canonical(child_path, error);
+  if (error) return fail_os(error.value(), child_path);
+  return Coalesce(path.string(), parents).run(copy);
+}
+
+}  // namespace xenblk::vhd
