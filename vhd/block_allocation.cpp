@@ -35,6 +35,7 @@ void BlockJobs::take_slot(Job& job) {
 // The file system finds room for the whole extent at once, which makes the first writes to its
 // blocks cheaper. One that cannot, or has no room for all of it, may still have enough for a block.
 void BlockJobs::reserve_extent(Job& job) {
+  if (!context_.reserve_extents) return move_footer(job, 0);
   submit<&BlockJobs::move_footer>(job, IoKind::allocate, job.extent.slots, nullptr);
 }
 

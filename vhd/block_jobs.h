@@ -35,6 +35,7 @@ namespace xenblk::vhd {
 struct BlockJobsContext {
   BlockLevel& leaf;
   bool differencing = false;
+  bool reserve_extents = true;  // the file system finds room for a whole extent at once
   std::uint64_t table_offset = 0;
   std::uint64_t end_of_metadata = 0;
   std::uint64_t bitmap_bytes_max = 0;  // of the leaf and its parents

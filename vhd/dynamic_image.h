@@ -25,6 +25,9 @@ namespace xenblk::vhd {
 struct VhdTuning {
   // The file grows by this much, and its footer moves once for it.
   std::uint64_t extent_bytes = 64U << 20;
+  // The file system finds room for all of an extent at once. Off for a file that is written once
+  // and is to stay sparse within its blocks.
+  bool reserve_extents = true;
   // Bitmaps of 16 GiB of partial blocks, in blocks of 2 MiB.
   std::uint64_t bitmap_budget_bytes = 4U << 20;
 };

@@ -23,7 +23,8 @@ class SectorMap {
 
   void know(const KnownSectors& sectors);
   void set(std::uint64_t sector, std::uint64_t value) { sectors_[sector] = value; }
-  // A request on it failed: it holds the old or the new.
+  // A request on it failed: until the next one that does not, it holds the old or the new, and
+  // after another opening perhaps the other of them.
   void forget(std::uint64_t sector) { sectors_[sector] = std::nullopt; }
   void expect(std::uint64_t sector, std::span<const std::byte, kSectorBytes> data);
   // Where something was written: worth reading again.
