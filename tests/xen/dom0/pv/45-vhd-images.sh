@@ -60,7 +60,7 @@ others_read_the_same() {
 images_check_clean() {
   xenblk_img check "$images/made.vhd"
   xenblk_img check "$images/child.vhd"
-  xenblk_img info "$images/child.vhd"
+  xenblk_img info "vhd:$images/child.vhd"
 }
 
 # A raw and a dynamic disk, filled and discarded by the guest.
