@@ -118,7 +118,7 @@ fill_disk() {
 }
 
 discard_disk() {
-  /usr/sbin/blkdiscard "/dev/$1" || { say "blkdiscard failed"; return; }
+  /usr/bin/blkdiscard "/dev/$1" || { say "blkdiscard failed"; return; }
   [ "$(tr -d '\000' < "/dev/$1" | head -c 1 | wc -c)" = 0 ] || say "$1 has data after the discard"
 }
 
