@@ -218,14 +218,13 @@ bool SimEngine::poll() {
 
 std::int64_t SimEngine::perform(const Queued& queued) {
   auto& op = *queued.op;
-  const auto file = number_of(*op.file);
-  const auto& content = storage_.now_[file];
   if (const int error = storage_.fault ? storage_.fault(op) : 0; error != 0) return fail(op, error);
   switch (op.kind) {
     case IoKind::read:
       return read(op);
     case IoKind::write:
-      if (content.data_pages() + op.bytes / kPageBytes + 1 > storage_.room_pages) {
+      if (storage_.now_[number_of(*op.file)].data_pages() + op.bytes / kPageBytes + 1 >
+          storage_.room_pages) {
         return fail(op, ENOSPC);
       }
       storage_.change(storage_.change_of(op));
@@ -234,7 +233,7 @@ std::int64_t SimEngine::perform(const Queued& queued) {
       storage_.change(storage_.change_of(op));
       return 0;
     case IoKind::sync_data:
-      storage_.sync(file, queued.changes_before);
+      storage_.sync(number_of(*op.file), queued.changes_before);
       return 0;
     case IoKind::allocate:
       break;
