@@ -61,7 +61,7 @@ Backend::Backend(EventLoop& loop, BackendOptions options, spdlog::logger& log)
     : loop_(loop),
       options_(with_what_fits(std::move(options))),
       log_(log),
-      opener_(loop, options_.open_image) {}
+      opener_(loop, options_.images, options_.open_image) {}
 
 Expected<void> Backend::start_workers(Xen& xen) {
   for (std::uint32_t index = 0; index < options_.workers; ++index) {

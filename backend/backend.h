@@ -29,6 +29,7 @@ struct BackendOptions {
   negotiation::Offer offer;
   std::uint32_t workers = 1;
   ringio::WorkerOptions worker;
+  vhd::ImageRegistryOptions images;
   ImageOpener::OpenImage open_image;  // stands in for image files
 };
 

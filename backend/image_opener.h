@@ -27,8 +27,8 @@ class ImageOpener {
       std::function<Expected<std::shared_ptr<Image>>(const std::string& params, Access access)>;
 
   // Without `open_image` params are parsed and opened as image files.
-  explicit ImageOpener(EventLoop& loop, OpenImage open_image = {})
-      : loop_(loop), open_image_(std::move(open_image)) {}
+  ImageOpener(EventLoop& loop, vhd::ImageRegistryOptions options, OpenImage open_image = {})
+      : loop_(loop), open_image_(std::move(open_image)), registry_(std::move(options)) {}
 
   // `params` as XenStore has it. Errors: bad_spec and whatever vhd::ImageRegistry::open answers.
   void open(std::string params, Access access, OpenDone done);

@@ -10,8 +10,12 @@
 #include "vhd/zeroes.h"
 
 namespace xenblk::vhd {
-FlatImage::FlatImage(std::unique_ptr<File> file, ImageInfo info)
-    : file_(std::move(file)), info_(std::move(info)), flushes_(*file_) {
+FlatImage::FlatImage(std::unique_ptr<File> file, ImageInfo info, FlatSize size)
+    : file_(std::move(file)),
+      info_(std::move(info)),
+      size_(size),
+      sectors_(info_.capacity.n),
+      flushes_(*file_) {
   shared_zeroes();  // makes them before the first request
 }
 
@@ -21,7 +25,7 @@ FlatImage& FlatImage::of(ImageRequest& request) {
 
 void FlatImage::submit(ImageRequest& request) noexcept {
   begin(request);
-  const auto refused = refusal(request, info_);
+  const auto refused = refusal(request, capacity(), info_.access);
   if (refused != IoStatus::okay) return answer_later(request, refused);
   switch (request.op) {
     case ImageOp::read:
@@ -102,9 +106,9 @@ void FlatImage::write_next_zeroes(ImageRequest& request) noexcept {
 
 // Sectors that are only in part a hole count as data.
 Expected<ImageExtent> FlatImage::extent_at(SectorIndex first) {
-  assert(first.n < info_.capacity.n);
+  assert(first.n < capacity().n);
   const auto offset = first.n * kSectorBytes;
-  const auto left = info_.capacity.n - first.n;
+  const auto left = capacity().n - first.n;
   const auto data = file_->next_data(offset);
   if (!data) return std::unexpected(data.error());
   const auto zero_sectors = (*data - offset) / kSectorBytes;
@@ -115,6 +119,21 @@ Expected<ImageExtent> FlatImage::extent_at(SectorIndex first) {
   if (!hole) return std::unexpected(hole.error());
   const auto data_sectors = std::max<std::uint64_t>(1, divide_up(*hole - offset, kSectorBytes));
   return ImageExtent{ImageExtent::Kind::data, {std::min(data_sectors, left)}};
+}
+
+Expected<SectorCount> FlatImage::reread_capacity() {
+  if (size_ == FlatSize::of_info) return Image::reread_capacity();
+  const auto bytes = file_->size_bytes();
+  if (!bytes) return std::unexpected(bytes.error());
+  const auto now = *bytes / kSectorBytes;
+  auto known = sectors_.load(std::memory_order_relaxed);
+  if (now < known) {
+    return fail(Errc::refused, "the file has become smaller: " + std::to_string(now) +
+                                   " sectors, and the disk has " + std::to_string(known));
+  }
+  while (now > known && !sectors_.compare_exchange_weak(known, now, std::memory_order_relaxed)) {
+  }
+  return capacity();
 }
 
 Expected<void> FlatImage::finish() {
@@ -131,7 +150,7 @@ Expected<std::unique_ptr<Image>> open_raw_image(std::unique_ptr<File> file,
                  .physical_sector_bytes = physical_sector_bytes,
                  .access = file->access(),
                  .discard = file->access() == Access::read_write};
-  return std::make_unique<FlatImage>(std::move(file), std::move(info));
+  return std::make_unique<FlatImage>(std::move(file), std::move(info), FlatSize::of_file);
 }
 
 }  // namespace xenblk::vhd

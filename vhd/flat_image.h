@@ -1,7 +1,11 @@
 // An image whose sector n is the file's sector n: raw, and fixed VHD. Each request is one operation
 // on the file; a discard punches a hole. Owns the file. Threads and guarantees as image.h says.
+//
+// A raw image is as large as its file, so it grows with it; the size of a fixed VHD stands in its
+// footer (VHD specification, "Hard Disk Footer Format").
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -10,10 +14,14 @@
 
 namespace xenblk::vhd {
 
+enum class FlatSize : std::uint8_t { of_info, of_file };
+
 class FlatImage final : public Image {
  public:
-  FlatImage(std::unique_ptr<File> file, ImageInfo info);
+  FlatImage(std::unique_ptr<File> file, ImageInfo info, FlatSize size = FlatSize::of_info);
   const ImageInfo& info() const override { return info_; }
+  SectorCount capacity() const override { return {sectors_.load(std::memory_order_relaxed)}; }
+  Expected<SectorCount> reread_capacity() override;
   void submit(ImageRequest& request) noexcept override;
   Expected<ImageExtent> extent_at(SectorIndex first) override;
   Expected<void> finish() override;
@@ -27,6 +35,8 @@ class FlatImage final : public Image {
 
   std::unique_ptr<File> file_;
   const ImageInfo info_;
+  const FlatSize size_;
+  std::atomic<std::uint64_t> sectors_;  // only grows
   FlushGroup flushes_;
 };
 

@@ -78,7 +78,10 @@ Expected<std::shared_ptr<Image>> ImageRegistry::open_file(const ImageSpec& spec,
   }
   if (spec.format == Format::vhd) {
     auto recovered = recover_host_image(**file, spec.path);
-    if (!recovered) return fail(recovered.error().code, spec.path + ": " + recovered.error().text);
+    if (!recovered) {
+      recovered.error().text = spec.path + ": " + recovered.error().text;
+      return std::unexpected(recovered.error());
+    }
   }
   const auto physical_bytes = (*file)->physical_sector_bytes();
   const auto open_parents = [&](const ParentReference& parent) {

@@ -16,9 +16,11 @@ class ReadOnlyView final : public Image {
       : image_(std::move(image)), info_(read_only(image_->info())) {}
 
   const ImageInfo& info() const override { return info_; }
+  SectorCount capacity() const override { return image_->capacity(); }
+  Expected<SectorCount> reread_capacity() override { return image_->reread_capacity(); }
 
   void submit(ImageRequest& request) noexcept override {
-    const auto refused = refusal(request, info_);
+    const auto refused = refusal(request, capacity(), info_.access);
     if (refused == IoStatus::okay) return image_->submit(request);
     begin(request);
     answer_later(request, refused);

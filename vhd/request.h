@@ -81,11 +81,15 @@ inline void post_then(ImageRequest& request, Then then, IoStatus status) {
 }
 
 // The status of a request that cannot be served whatever the image contains; okay otherwise.
-inline IoStatus refusal(const ImageRequest& request, const ImageInfo& info) {
+inline IoStatus refusal(const ImageRequest& request, SectorCount capacity, Access access) {
   if (request.op == ImageOp::flush) return IoStatus::okay;
-  if (!fits(request.first, request.count, info.capacity)) return IoStatus::out_of_range;
-  if (request.op != ImageOp::read && info.access == Access::read_only) return IoStatus::read_only;
+  if (!fits(request.first, request.count, capacity)) return IoStatus::out_of_range;
+  if (request.op != ImageOp::read && access == Access::read_only) return IoStatus::read_only;
   return IoStatus::okay;
+}
+
+inline IoStatus refusal(const ImageRequest& request, const ImageInfo& info) {
+  return refusal(request, info.capacity, info.access);
 }
 
 // A read that met the end of the file is a read of zeroes there.

@@ -27,16 +27,25 @@ Expected<std::uint32_t> number(const std::string& path, std::string_view key,
   return static_cast<std::uint32_t>(*value);
 }
 
-Expected<std::vector<std::string>> names(const std::string& path, const toml::node& node) {
+Expected<std::vector<std::string>> strings(const std::string& path, std::string_view key,
+                                           const toml::node& node) {
   std::vector<std::string> result;
   const auto* array = node.as_array();
   for (std::size_t i = 0; array != nullptr && i < array->size(); ++i) {
     const auto name = (*array)[i].value_exact<std::string>();
-    if (!name) return at(path, node.source(), "backend-names must be a list of strings");
+    if (!name) return at(path, node.source(), fmt::format("{} must be a list of strings", key));
     result.push_back(*name);
   }
-  if (result.empty()) return at(path, node.source(), "backend-names must be a list of strings");
+  if (result.empty()) {
+    return at(path, node.source(), fmt::format("{} must be a list of strings", key));
+  }
   return result;
+}
+
+std::vector<std::string>* strings_of(std::string_view key, Settings& settings) {
+  if (key == "backend-names") return &settings.backend_names;
+  if (key == "image-directories") return &settings.image_directories;
+  return nullptr;
 }
 
 std::optional<std::uint32_t>* number_of(std::string_view key, Settings& settings) {
@@ -52,11 +61,16 @@ std::optional<std::uint32_t>* number_of(std::string_view key, Settings& settings
 
 Expected<void> take(const std::string& path, std::string_view key, const toml::node& node,
                     Settings& settings) {
-  if (key == "backend-names") {
-    auto value = names(path, node);
+  if (auto* list = strings_of(key, settings); list != nullptr) {
+    auto value = strings(path, key, node);
     if (!value) return std::unexpected(value.error());
-    settings.backend_names = std::move(*value);
+    *list = std::move(*value);
     return {};
+  }
+  if (key == "raw-parents") {
+    settings.raw_parents = node.value_exact<bool>();
+    if (settings.raw_parents) return {};
+    return at(path, node.source(), "raw-parents must be true or false");
   }
   if (key == "data-path") {
     settings.data_path = node.value_exact<std::string>();

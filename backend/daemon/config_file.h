@@ -21,6 +21,8 @@ struct Settings {
   std::optional<std::uint32_t> polling_window_us;
   std::optional<std::uint32_t> polling_budget_percent;
   std::optional<std::string> data_path;
+  std::vector<std::string> image_directories;
+  std::optional<bool> raw_parents;
 };
 
 // Errors: bad_spec with one line "file:line: reason" (unknown keys are errors), or why it cannot be

@@ -90,6 +90,8 @@ Options combine(const Settings& line, const Settings& file) {
   // Until persistent grants are seen to be faster, they are for those who ask for them: they cost
   // the guest memory, and a copy of its own.
   backend.offer.persistent_grants = file.data_path == "persistent";
+  backend.images.image_directories = file.image_directories;
+  backend.images.raw_parents = file.raw_parents.value_or(false);
   auto& polling = backend.worker.polling;
   polling.window = std::chrono::microseconds(
       choose(line.polling_window_us, file.polling_window_us, kDefaultPollingWindowUs));
@@ -100,6 +102,11 @@ Options combine(const Settings& line, const Settings& file) {
 }
 
 Expected<void> check_choices(const Settings& settings) {
+  for (const auto& directory : settings.image_directories) {
+    if (directory.starts_with('/')) continue;
+    return fail(Errc::bad_spec,
+                fmt::format("image-directories: \"{}\" is not an absolute path", directory));
+  }
   const auto size = settings.logical_sector_size.value_or(kSectorBytes);
   if (size != kSectorBytes && size != kPageBytes) {
     return fail(Errc::bad_spec,

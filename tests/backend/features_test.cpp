@@ -238,6 +238,21 @@ TEST_F(Growing, ToLessIsRefused) {
       << log_text();
 }
 
+TEST_F(Features, ARawDiskGrowsWithItsFile) {
+  const auto path = directory_.make_file("growing.raw", 512 * 1024);
+  const auto raw = disk("raw:" + path);
+  connect(raw);
+  std::filesystem::resize_file(path, 1024 * 1024);
+  host_->reread_capacities();
+  expect_node(raw, "sectors", "2048");
+  ASSERT_TRUE(frontend_->reread_properties().has_value());
+  std::vector<std::byte> data(4096, std::byte{7}), back(4096);
+  expect_okay(frontend_->write({2040}, data));
+  expect_okay(frontend_->read({2040}, back));
+  EXPECT_EQ(back, data);
+  remove(raw);
+}
+
 TEST_F(Features, AVhdDoesNotGrowByItself) {
   const auto vhd = disk(vhd_image());
   connect(vhd);

@@ -126,6 +126,20 @@ TEST_F(ConfigFile, SetsTheLargestRequest) {
   write("max-indirect-segments = 4097\n");
   EXPECT_EQ(refusal(), path_ + ": max-indirect-segments is 4097, must be 0 to 4096");
 }
+TEST_F(ConfigFile, SaysWhereParentsMayLie) {
+  EXPECT_TRUE(options({}).backend.images.image_directories.empty());
+  EXPECT_FALSE(options({}).backend.images.raw_parents);
+  write("image-directories = [\"/srv/a\", \"/srv/b\"]\nraw-parents = true\n");
+  const auto images = options({"-c", path_.c_str()}).backend.images;
+  EXPECT_EQ(images.image_directories, (std::vector<std::string>{"/srv/a", "/srv/b"}));
+  EXPECT_TRUE(images.raw_parents);
+  write("image-directories = [\"srv\"]\n");
+  EXPECT_EQ(refusal(), path_ + ": image-directories: \"srv\" is not an absolute path");
+  write("image-directories = \"/srv\"\n");
+  EXPECT_EQ(refusal(), path_ + ":1: image-directories must be a list of strings");
+  write("raw-parents = 1\n");
+  EXPECT_EQ(refusal(), path_ + ":1: raw-parents must be true or false");
+}
 TEST_F(ConfigFile, ChoosesTheDataPath) {
   EXPECT_FALSE(options({}).backend.offer.persistent_grants);
   for (const auto& [path, persistent] :

@@ -7,6 +7,7 @@
 #include "tests/vhd/temp_dir.h"
 #include "vhd/host_file.h"
 #include "vhd/null_image.h"
+#include "vhd/read_only_view.h"
 
 namespace xenblk::vhd {
 namespace {
@@ -49,6 +50,28 @@ TEST_F(RawImageTest, RoundsAnOddSizeDown) {
   test::BlockingDisk disk(*image, engine_);
   EXPECT_EQ(image->info().capacity.n, 16U);
   EXPECT_EQ(disk.read(15, 2).status, IoStatus::out_of_range);
+}
+
+TEST_F(RawImageTest, GrowsWithItsFile) {
+  const auto image = open(8192);
+  const ReadOnlyView view(std::shared_ptr<Image>(image.get(), [](Image*) {}));
+  test::BlockingDisk disk(*image, engine_);
+  std::filesystem::resize_file(path_, 16384 + 100);
+  EXPECT_EQ(disk.write(16, bytes_of(2, 7)), IoStatus::out_of_range) << "nobody looked yet";
+  EXPECT_EQ(image->reread_capacity().value().n, 32U);
+  EXPECT_EQ(view.capacity().n, 32U);
+  EXPECT_EQ(disk.write(30, bytes_of(2, 7)), IoStatus::okay);
+  EXPECT_EQ(disk.write(31, bytes_of(2, 7)), IoStatus::out_of_range);
+  EXPECT_EQ(image->extent_at({31}).value().count.n, 1U);
+}
+
+TEST_F(RawImageTest, NeverShrinks) {
+  const auto image = open(8192);
+  std::filesystem::resize_file(path_, 4096);
+  const auto now = image->reread_capacity();
+  ASSERT_FALSE(now);
+  EXPECT_EQ(describe(now.error()), "the file has become smaller: 8 sectors, and the disk has 16");
+  EXPECT_EQ(image->capacity().n, 16U);
 }
 
 TEST_F(RawImageTest, ReadsZeroesWhereTheFileWasCut) {
