@@ -39,16 +39,30 @@ function(xenblk_library name)
   endif()
 endfunction()
 
-# xenblk_tests(NAME LINKS...): one test program from all *_test.cpp files of the current folder, and from
-# the other .cpp files beside them (fixtures). Every test case is a ctest of its own.
+# xenblk_tests(NAME [SHARDS N] LINKS...): one test program from all .cpp files of the current folder,
+# tests and fixtures. With SHARDS, N processes share its test cases, so that a long program keeps more
+# than one core busy. Each process leaves a report of its cases in results/ of the build.
 function(xenblk_tests name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" SHARDS "")
   file(GLOB sources CONFIGURE_DEPENDS *.cpp)
   if(NOT sources)
     return()
   endif()
   add_executable(${name} ${sources})
-  target_link_libraries(${name} PRIVATE ${ARGN} xenblk_flags GTest::gtest_main)
+  target_link_libraries(${name} PRIVATE ${arg_UNPARSED_ARGUMENTS} xenblk_flags GTest::gtest_main)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
-  add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 900)
+  if(NOT arg_SHARDS)
+    set(arg_SHARDS 1)
+  endif()
+  math(EXPR last "${arg_SHARDS} - 1")
+  foreach(shard RANGE ${last})
+    set(test ${name})
+    if(shard GREATER 0)
+      set(test ${name}_${shard})
+    endif()
+    add_test(NAME ${test} COMMAND ${name} --gtest_output=json:${CMAKE_BINARY_DIR}/results/${test}.json)
+    # The long ones start first.
+    set_tests_properties(${test} PROPERTIES TIMEOUT 900 COST ${arg_SHARDS}
+      ENVIRONMENT "GTEST_TOTAL_SHARDS=${arg_SHARDS};GTEST_SHARD_INDEX=${shard}")
+  endforeach()
 endfunction()

@@ -6,6 +6,7 @@ import layers
 
 # xenblk_library(NAME LINKS...), xenblk_tests(NAME LINKS...), target_link_libraries(NAME LINKS...)
 COMMAND = re.compile(r"\b(xenblk_library|xenblk_tests|target_link_libraries)\s*\(([^)]*)\)")
+NO_LINKS = re.compile(r"\bSHARDS\s+\d+")
 KEYWORDS = {"PUBLIC", "PRIVATE", "INTERFACE"}
 ALWAYS = {"xenblk_flags"}
 
@@ -28,7 +29,7 @@ def check(tree):
 def links_of(text):
     without_comments = re.sub(r"#.*", "", text)
     for _, arguments in COMMAND.findall(without_comments):
-        target, *links = arguments.split()
+        target, *links = NO_LINKS.sub("", arguments).split()
         for link in links:
             if link not in KEYWORDS | ALWAYS:
                 yield target, link
