@@ -118,7 +118,7 @@ TEST_F(Closing, SurvivesAFrontendThatTogglesItsState) {
     set_node(frontend_->path() + "/state", std::to_string(random() % 10));
   }
   EXPECT_TRUE(toolstack_.force_remove_disk(raw_, kPatience)) << log_text();
-  const auto log = log_stream_.str();
+  const auto log = log_text();
   EXPECT_LT(std::ranges::count(log, '\n'), 200) << "a guest fills the log";
 }
 

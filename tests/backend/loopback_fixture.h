@@ -3,16 +3,15 @@
 
 #include <gtest/gtest.h>
 #include <spdlog/logger.h>
-#include <spdlog/sinks/ostream_sink.h>
 
 #include <fstream>
 #include <memory>
-#include <sstream>
 
 #include "backend/daemon/demo/loopback_host.h"
 #include "backend/platform/loopback/frontend.h"
 #include "backend/platform/loopback/frontend_load.h"
 #include "backend/platform/loopback/toolstack.h"
+#include "tests/backend/text_sink.h"
 #include "tests/vhd/temp_dir.h"
 #include "vhd/create.h"
 
@@ -122,11 +121,11 @@ class LoopbackTest : public testing::Test {
   void set_node(const std::string& path, const std::string& value) {
     ASSERT_TRUE(toolstack_.store().write(path, value, {}).has_value());
   }
-  std::string log_text() { return "\n" + log_stream_.str(); }
+  std::string log_text() { return "\n" + log_sink_->text(); }
 
   test::TempDir directory_;
-  std::ostringstream log_stream_;
-  spdlog::logger log_{"test", std::make_shared<spdlog::sinks::ostream_sink_mt>(log_stream_)};
+  std::shared_ptr<TextSink> log_sink_ = std::make_shared<TextSink>();
+  spdlog::logger log_{"test", log_sink_};
   loopback::LoopbackXen xen_;
   loopback::LoopbackToolstack toolstack_{xen_};
   std::shared_ptr<loopback::GuestDomain> guest_ = xen_.create_domain(kGuest);

@@ -20,7 +20,7 @@ class Refusal : public LoopbackTest {
     set_node(backend_path(bad_) + "/hotplug-status", "error");
     expect_node(bad_, "state", "5");
     EXPECT_EQ(error_node(bad_), reason);
-    EXPECT_NE(log_stream_.str().find(reason), std::string::npos);
+    EXPECT_NE(log_text().find(reason), std::string::npos);
     return reason;
   }
   // Offers these values with otherwise good keys; the reason for which the session is refused.

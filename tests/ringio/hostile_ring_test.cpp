@@ -5,6 +5,7 @@
 #include <random>
 
 #include "tests/ringio/core_world.h"
+#include "tests/rounds.h"
 
 namespace xenblk::ringio::test {
 namespace {
@@ -88,7 +89,7 @@ TEST_P(HostileRing, AHeaderThatIsRewrittenAllTheTimeOnlyCostsEvents) {
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 random(seed);
   std::uint64_t answered = 0;
-  for (int round = 0; round < 2000; ++round) {
+  for (int round = 0; round < xenblk::test::single_threaded_rounds(2000); ++round) {
     for (auto n = random() % 8; n != 0; --n) queue.put(queue.read(random() % 4088, page.ref));
     queue.push();
     queue.port->notify();  // what `push` says is based on a req_event that was overwritten
