@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "backend/empty_medium.h"
+#include "backend/negotiation/standing_offer.h"
 #include "backend/store.h"
 
 namespace xenblk::backend {
@@ -144,6 +145,7 @@ Device::Result Device::offer(const Seen& seen) {
   nodes.push_back({"image-state", "opening"});
   const auto result = publish_state(seen, XenbusState::init_wait, std::move(nodes));
   if (result != Result::done) return result;
+  offered_ = services_.offer;
   failure_.clear();
   static_cast<void>(services_.store.remove(negotiation::error_path(key_)));
   return result;
@@ -192,21 +194,29 @@ void Device::connect_rings() {
   const auto nodes = [&](std::string_view node) {
     return read_node(services_.store, fmt::format("{}/{}", directory, node));
   };
-  const auto session = negotiation::negotiate(services_.offer, nodes);
+  if (!offered_) offered_ = standing_offer();
+  const auto session = negotiation::negotiate(*offered_, nodes);
   if (!session) return rings_connected(std::unexpected(session.error()), {});
   const RingPlan plan{.peer = key_.domain,
                       .image = image_,
                       .access = request_.access,
-                      .logical_sector_bytes = services_.offer.logical_sector_bytes,
+                      .logical_sector_bytes = offered_->logical_sector_bytes,
                       .offer_discard = offers_discard(),
                       .persistent_grants = session->persistent_grants,
-                      .indirect_segments_max = services_.offer.max_indirect_segments,
+                      .indirect_segments_max = offered_->max_indirect_segments,
                       .notice = [this](const ringio::QueueNotice& notice) {
                         services_.loop.post([this, notice] { report_trouble(notice); });
                       }};
   rings_.connect(*session, plan, [this, session = *session](Expected<void> result) {
     rings_connected(std::move(result), session);
     changed_();
+  });
+}
+
+negotiation::Offer Device::standing_offer() const {
+  const auto directory = negotiation::backend_path(key_);
+  return negotiation::standing_offer([&](std::string_view node) {
+    return read_node(services_.store, fmt::format("{}/{}", directory, node));
   });
 }
 
@@ -236,14 +246,14 @@ Device::Result Device::publish_connected(const Seen& seen) {
 
 negotiation::DiskProperties Device::properties() const {
   const auto& info = image_->info();
-  const auto logical = services_.offer.logical_sector_bytes;
+  const auto logical = offered_->logical_sector_bytes;
   return {.capacity = negotiation::whole_sectors(image_->capacity(), logical),
           .logical_sector_bytes = logical,
           .physical_sector_bytes = info.physical_sector_bytes,
           .access = request_.access,
           .cdrom = request_.cdrom,
           .removable = request_.removable,
-          .persistent_grants = services_.offer.persistent_grants,
+          .persistent_grants = offered_->persistent_grants,
           .discard = offers_discard(),
           .discard_granularity_bytes = info.physical_sector_bytes};
 }

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "backend/device_nodes.h"
@@ -75,6 +76,7 @@ class Device {
   void image_opened(Expected<std::shared_ptr<Image>> image);
   void close_image();
   void connect_rings();
+  negotiation::Offer standing_offer() const;
   void rings_connected(Expected<void> result, const negotiation::Session& session);
   void disconnect_rings();
   Result publish_connected(const negotiation::Seen& seen);
@@ -95,6 +97,7 @@ class Device {
   const std::function<void()> changed_;
 
   negotiation::Own own_;
+  std::optional<negotiation::Offer> offered_;  // to this frontend; none: by an earlier daemon
   DiskRequest request_;
   std::shared_ptr<Image> image_;
   DiskRings rings_;

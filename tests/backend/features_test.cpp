@@ -145,6 +145,30 @@ TEST_F(Features, PersistentGrantsAreNotOfferedByDefault) {
   expect_writes_and_reads(*frontend_);
 }
 
+// --- a daemon with other settings takes over ---
+TEST_F(Features, AFrontendKeepsGivingItsPagesBackWhenTheNextDaemonWouldKeepThem) {
+  const auto raw = disk(raw_image());
+  connect(raw, {.grants = loopback::Grants::persistent});
+  restart({.persistent_grants = true});
+  expect_writes_and_reads(*frontend_);
+  EXPECT_EQ(xen_.usage().mapped_pages, 1U) << "the ring";
+  EXPECT_EQ(node(raw, "feature-persistent"), "0");
+}
+
+TEST_F(Features, AFrontendKeepsWhatTheNextDaemonDoesNotOffer) {
+  restart({.persistent_grants = true});
+  const auto raw = disk(raw_image());
+  connect(raw, {.queue = {.depth = 8, .segments_max = 256},
+                .queues = 2,
+                .keys = loopback::RingKeys::ring_page_order,
+                .grants = loopback::Grants::persistent});
+  end_host();
+  start_host({.offer = {.max_ring_order = 0, .max_queues = 1, .max_indirect_segments = 0}});
+  expect_large_requests(256, kDiskBytes);
+  EXPECT_GT(xen_.usage().mapped_pages, 2U);
+  remove(raw);
+}
+
 // --- sectors of 4 KiB ---
 TEST_P(EveryLayout, ServesSectorsOf4KibWhereConfigured) {
   restart({.logical_sector_bytes = 4096});
