@@ -1,8 +1,9 @@
 """The tables and the picture that bench/run leaves behind."""
 
-import html
 import json
 import statistics
+
+import bars
 
 
 def write(results, folder):
@@ -88,24 +89,5 @@ def with_spread(values, form):
 
 
 def picture(loads):
-    """One bar a load: raw over the loopback as a share of io_uring, with the range of its rounds."""
-    width, left, step = 720, 230, 34
-    scale = (width - left - 60) / max(1.0, *(max(ratios(load)) for load in loads))
-    height = step * len(loads) + 50
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-             'font-family="sans-serif" font-size="13">',
-             f'<rect width="{width}" height="{height}" fill="white"/>',
-             '<text x="10" y="20">IOPS of a raw image over the loopback, io_uring on the file = 1</text>']
-    for number, load in enumerate(loads):
-        values = ratios(load)
-        top, median = 34 + number * step, statistics.median(values)
-        low, high = left + min(values) * scale, left + max(values) * scale
-        parts += [
-            f'<text x="10" y="{top + 15}">{html.escape(name_of_result(load))}</text>',
-            f'<rect x="{left}" y="{top}" width="{median * scale:.1f}" height="20" fill="#4878a8"/>',
-            f'<path d="M{low:.1f} {top + 10}H{high:.1f}" stroke="black"/>',
-            f'<text x="{max(high, left + median * scale) + 6:.1f}" y="{top + 15}">{median:.2f}</text>',
-        ]
-    one = left + scale
-    parts.append(f'<path d="M{one:.1f} 28V{height - 10}" stroke="#888" stroke-dasharray="4 3"/>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return bars.picture("IOPS of a raw image over the loopback, io_uring on the file = 1",
+                        [(name_of_result(load), ratios(load)) for load in loads])

@@ -1,9 +1,8 @@
 """The tables and the picture that bench/vhd leaves behind."""
 
-import html
 import json
-import statistics
 
+import bars
 from report import with_spread
 
 
@@ -61,27 +60,8 @@ def ratios(row, name):
 
 
 def picture(results):
-    """One bar a load: VHD as a share of raw, with the range of its rounds."""
     rows = [(name_of((one["pattern"], one["block_bytes"], one["depth"])), ratios(one, "vhd"))
             for one in results["loads"]]
     rows += [(f"first {one['block_bytes'] // 1024}k, {one['depth']} in flight", ratios(one, "vhd"))
              for one in results["first_writes"]]
-    width, left, step = 720, 230, 30
-    scale = (width - left - 60) / max(1.0, *(max(values) for _, values in rows))
-    height = step * len(rows) + 50
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-             'font-family="sans-serif" font-size="13">',
-             f'<rect width="{width}" height="{height}" fill="white"/>',
-             '<text x="10" y="20">IOPS of a dynamic VHD, raw on the same file system = 1</text>']
-    for number, (name, values) in enumerate(rows):
-        top, median = 34 + number * step, statistics.median(values)
-        low, high = left + min(values) * scale, left + max(values) * scale
-        parts += [
-            f'<text x="10" y="{top + 15}">{html.escape(name)}</text>',
-            f'<rect x="{left}" y="{top}" width="{median * scale:.1f}" height="20" fill="#4878a8"/>',
-            f'<path d="M{low:.1f} {top + 10}H{high:.1f}" stroke="black"/>',
-            f'<text x="{max(high, left + median * scale) + 6:.1f}" y="{top + 15}">{median:.2f}</text>',
-        ]
-    one = left + scale
-    parts.append(f'<path d="M{one:.1f} 28V{height - 10}" stroke="#888" stroke-dasharray="4 3"/>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    return bars.picture("IOPS of a dynamic VHD, raw on the same file system = 1", rows)

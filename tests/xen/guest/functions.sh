@@ -90,6 +90,34 @@ background_end() {
   echo "$(cat "/tmp/background.$1.rounds") rounds of verified I/O"
 }
 
+# full_load DISK: random reads and writes that never end, 128 at a time.
+full_load() {
+  fio --name=load --filename="/dev/$1" --rw=randrw --bs=16k --iodepth=128 --ioengine=libaio --direct=1 --time_based \
+    --runtime=1h > "/tmp/load.$1" 2>&1 &
+  wait_until "[ $(requests_of "$1" 1) -lt \$(requests_of $1 1) ]" || say "no request of $1 was answered"
+}
+
+# bench_load DISK RW BYTES DEPTH SECONDS MIB: prints reads and writes a second.
+bench_load() {
+  fio --name=bench --filename="/dev/$1" --rw="$2" --bs="$3" --iodepth="$4" --time_based --runtime="$5" --size="$6m" \
+    --ioengine=libaio --direct=1 --norandommap --randrepeat=0 --output-format=terse --terse-version=3 \
+    > "/tmp/bench.$1" 2>&1 || { cat "/tmp/bench.$1"; say "fio failed"; return; }
+  awk -F';' '$1 == 3 { print $8 + $49 }' "/tmp/bench.$1"
+}
+
+# requests_of DISK FIELD: the kernel's count, of reads (1) or writes (5).
+requests_of() { awk -v field="$2" '{ print $field }' "/sys/block/$1/stat"; }
+
+# requests_of_reads DISK MIB: into how many requests the kernel made reads of one mebibyte.
+requests_of_reads() {
+  before=$(requests_of "$1" 1)
+  dd if="/dev/$1" of=/dev/null bs=1M count="$2" iflag=direct 2>/tmp/dd || { cat /tmp/dd; say "reading $1 failed"; return; }
+  echo $(($(requests_of "$1" 1) - before))
+}
+
+# disk_has DISK BYTES: waits until the kernel has heard of it.
+disk_has() { wait_until "[ \$(blockdev --getsize64 /dev/$1) = $2 ]" || say "$1 has $(blockdev --getsize64 "/dev/$1") bytes"; }
+
 # write_refused DISK: the disk says that it is read-only, and no byte can be written.
 write_refused() {
   [ "$(blockdev --getro "/dev/$1")" = 1 ] || { say "$1 does not look read-only"; return; }
