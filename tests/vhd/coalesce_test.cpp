@@ -10,6 +10,7 @@
 #include "tests/vhd/temp_dir.h"
 #include "vhd/image_registry.h"
 #include "vhd/operations/copy.h"
+#include "vhd/operations/host_images.h"
 #include "vhd/operations/relink.h"
 #include "vhd/operations/resize.h"
 #include "vhd/operations/snapshot.h"
@@ -122,6 +123,24 @@ TEST_F(CutCoalesce, WithinAChangeOfAParentDoesNotStopTheDisk) {
   cut_relink("middle", {Uuid{std::byte{7}}, {}, {"elsewhere.vhd", "/elsewhere.vhd"}});
   expect_content("leaf", 3);
   EXPECT_FALSE(std::filesystem::exists(resize_journal_path(path("middle"))));
+}
+TEST(Coalesce, RefusesToUncoverWhatLiesBehindTheEndOfTheParent) {
+  test::TempDir dir;
+  const auto base = dir.path("base.vhd");
+  const auto middle = dir.path("middle.vhd");
+  const auto leaf = dir.path("leaf.vhd");
+  ASSERT_TRUE(create_vhd_file(base, {.capacity = {200}}));
+  ASSERT_TRUE(make_snapshot({base, middle, {}}, Format::vhd));
+  ASSERT_TRUE(resize_host_image(middle, {100}));
+  ASSERT_TRUE(make_snapshot({middle, leaf, {}}, Format::vhd));
+  ASSERT_TRUE(resize_host_image(leaf, {150}));
+  const auto before = test::file_bytes(middle);
+  EXPECT_EQ(coalesce_host_image(leaf, {}, [](auto&, auto&, auto&) { return Expected<void>{}; })
+                .error()
+                .text,
+            middle + ": has 100 sectors, and its parent more: grown to the 150 of " + leaf +
+                " it would show them");
+  EXPECT_TRUE(test::file_bytes(middle) == before);
 }
 TEST_F(CutCoalesce, WithinAChangeOfAParentGivesItNoNewChild) {
   cut_relink("middle", {Uuid{std::byte{7}}, {}, {"elsewhere.vhd", "/elsewhere.vhd"}});

@@ -48,9 +48,10 @@ TEST(PowerCut, LosesNothingThatWasPromised) {
     ASSERT_EQ(result.wrong, "") << "XENBLK_TEST_SEED=" << seed;
     all.kills += result.kills;
     all.power_cuts += result.power_cuts;
+    all.operations += result.operations;
   }
   std::cout << "seeds " << base << "+" << seeds << ": " << all.kills << " kills, " << all.power_cuts
-            << " power cuts\n";
+            << " power cuts, " << all.operations << " operations\n";
 }
 
 TEST(PowerCut, LosesNothingThatItOnceLost) {
@@ -84,13 +85,20 @@ INSTANTIATE_TEST_SUITE_P(
         Bug{Sabotage::syncs_are_skipped, ScenarioKind::own, "OwnSyncsAreSkipped"},
         Bug{Sabotage::syncs_are_skipped, ScenarioKind::foreign, "ForeignSyncsAreSkipped"},
         Bug{Sabotage::syncs_are_skipped, ScenarioKind::child, "ChildSyncsAreSkipped"},
+        Bug{Sabotage::data_is_late, ScenarioKind::own, "OwnDataIsLate"},
+        Bug{Sabotage::data_is_late, ScenarioKind::foreign, "ForeignDataIsLate"},
         Bug{Sabotage::data_is_late, ScenarioKind::child, "ChildDataIsLate"},
+        Bug{Sabotage::table_is_late, ScenarioKind::own, "OwnTableIsLate"},
+        Bug{Sabotage::table_is_late, ScenarioKind::foreign, "ForeignTableIsLate"},
+        Bug{Sabotage::table_is_late, ScenarioKind::child, "ChildTableIsLate"},
+        Bug{Sabotage::journal_is_not_synced, ScenarioKind::own, "OwnJournalIsNotSynced"},
+        Bug{Sabotage::journal_is_not_synced, ScenarioKind::child, "ChildJournalIsNotSynced"},
         Bug{Sabotage::footer_is_not_synced, ScenarioKind::own, "OwnFooterIsNotSynced"},
         Bug{Sabotage::footer_is_not_synced, ScenarioKind::child, "ChildFooterIsNotSynced"}),
     [](const auto& param) { return param.param.name; });
 
 TEST_P(Sabotaged, IsNoticed) {
-  constexpr int kSeedsMax = 10;
+  constexpr int kSeedsMax = 40;
   const auto base = base_seed();
   int seeds = 0;
   std::string wrong;

@@ -108,6 +108,7 @@ class Coalesce {
     auto path = path_of(nearest.file());
     if (!path) return std::unexpected(path.error());
     parent_ = {.path = std::move(*path), .capacity = nearest.facts().capacity};
+    if (levels->size() > 1) below_ = (*levels)[1]->facts().capacity;
     if (nearest.facts().uuid) {
       parent_.uuid = *nearest.facts().uuid;
     } else {
@@ -136,6 +137,12 @@ class Coalesce {
     if (parent_.capacity > capacity_) {
       return fail(Errc::refused, fmt::format("{}: its {} sectors are fewer than the {} of {}",
                                              path_, capacity_.n, parent_.capacity.n, parent_.path));
+    }
+    if (parent_.capacity < below_) {
+      return fail(Errc::refused,
+                  fmt::format("{}: has {} sectors, and its parent more: grown to the {} of {} it "
+                              "would show them",
+                              parent_.path, parent_.capacity.n, capacity_.n, path_));
     }
     if (parent_.format == Format::vhd) return grow_parent();
     return fail(Errc::refused, fmt::format("{}: its {} sectors are fewer than the {} of {}",
@@ -200,6 +207,7 @@ class Coalesce {
   ParentReference reference_;
   bool stores_blocks_ = false;
   Parent parent_;
+  SectorCount below_;  // the parent's parent
 };
 
 }  // namespace

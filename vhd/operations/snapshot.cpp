@@ -98,6 +98,9 @@ Expected<void> make_snapshot(const SnapshotOptions& options, Format parent_forma
     facts.error().text = options.parent_path + ": " + facts.error().text;
     return std::unexpected(facts.error());
   }
+  // A process that was killed may have left writes there that nobody has synced; a flush of the
+  // child does not reach them.
+  if (auto ok = (*file)->sync_data(); !ok) return ok;
   return make_child(*facts, options);
 }
 

@@ -17,14 +17,19 @@ namespace xenblk::power_cut {
 
 using SimContents = std::vector<SimContent>;  // of all files, by their number
 
-enum class ChangeKind : std::uint8_t { write, punch, resize };
+enum class ChangeKind : std::uint8_t {
+  write,
+  punch,
+  resize,
+  replace,  // a name is given to another file, or taken away: all of it at once
+};
 
 struct SimChange {
   ChangeKind kind = ChangeKind::write;
   std::size_t file = 0;
   std::uint64_t offset = 0;  // of a resize: the new size
   std::uint64_t bytes = 0;
-  std::vector<std::byte> data;   // write
+  std::vector<std::byte> data;   // write, replace
   std::uint64_t number = 0;      // in the order of completion
   std::uint64_t size_after = 0;  // of the file
   unsigned syncs_outlived = 0;
@@ -94,6 +99,8 @@ class SimFile final : public File {
   Expected<void> read_at(std::uint64_t offset, std::span<std::byte> buffer) override;
   Expected<void> write_at(std::uint64_t offset, std::span<const std::byte> data) override;
   Expected<void> sync_data() override;
+  // Nothing: no file.
+  void replace(std::span<const std::byte> content);
   Expected<std::uint64_t> size_bytes() override { return content().size_bytes(); }
   Expected<void> truncate(std::uint64_t bytes) override;
   Expected<void> punch_hole(std::uint64_t offset, std::uint64_t bytes) override;
