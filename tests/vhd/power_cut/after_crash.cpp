@@ -19,13 +19,13 @@ bool has_footer_at_end(SimFiles& files, std::size_t image) {
 
 std::string AfterCrash::check(SimContents& contents, Crash crash) {
   if (auto wrong = look(contents, crash); !wrong.empty()) return wrong;
-  CrashedFiles files(contents);
+  CrashedFiles files(contents, state_.scenario.on_device);
   if (auto wrong = check_work(files); !wrong.empty()) return wrong;
   return state_.operation && random_() % 2 == 0 ? check_operation(files) : "";
 }
 
 std::string AfterCrash::look(SimContents& contents, Crash crash) {
-  CrashedFiles files(contents);
+  CrashedFiles files(contents, state_.scenario.on_device);
   had_footer_at_end_ = has_footer_at_end(files, state_.scenario.top(files));
   if (auto ok = recover_scenario(files); !ok) return "cannot recover: " + describe(ok.error());
   auto image = open_scenario(state_.scenario, files, Access::read_only);

@@ -24,7 +24,9 @@ class Life {
         result_(result),
         after_crash_(state, model, storage.random()()) {
     storage_.on_change = [this] { crash_in_every_way(); };
+    storage_.is_device = state.scenario.on_device;
     if (plan.faults) inject_faults();
+    if (plan.no_holes) refuse_holes();
     sabotage(storage, plan.sabotage);
   }
 
@@ -32,10 +34,10 @@ class Life {
     if (auto ok = recover_scenario(files_); !ok) fail("cannot recover: " + describe(ok.error()));
     if (state_.operation) operate();
     work(plan_.steps);
-    while (goes_on() && storage_.random(2) == 0) {
+    while (goes_on() && !state_.scenario.on_device && storage_.random(3) != 0) {
       begin_operation();
       operate();
-      work(plan_.steps / 4);
+      work(plan_.steps / 3);
     }
   }
 
@@ -146,6 +148,10 @@ class Life {
       const auto dice = opened_ ? storage_.random(60) : 60;
       return dice == 0 ? EIO : dice == 1 ? ENOSPC : 0;
     };
+  }
+
+  void refuse_holes() {
+    storage_.fault = [](const IoOp& op) { return op.kind == IoKind::punch_hole ? EOPNOTSUPP : 0; };
   }
 
   const PowerCutPlan& plan_;

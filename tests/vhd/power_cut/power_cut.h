@@ -16,9 +16,10 @@ namespace xenblk::power_cut {
 
 struct PowerCutPlan {
   std::uint64_t seed = 0;
-  int lives = 3;        // each ends with a crash, and the next goes on with what that left
-  int steps = 220;      // of the guest, in each life; and a quarter after each operation
-  bool faults = false;  // operations fail now and then
+  int lives = 3;          // each ends with a crash, and the next goes on with what that left
+  int steps = 130;        // of the guest, in each life; and a third after each operation
+  bool faults = false;    // operations fail now and then
+  bool no_holes = false;  // the storage cannot make any
   Sabotage sabotage = Sabotage::none;
   std::optional<ScenarioKind> kind;  // any if not given
 };

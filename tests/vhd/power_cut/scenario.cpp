@@ -98,11 +98,22 @@ Expected<vhd::Levels> follow(const Scenario& scenario, SimFiles& files,
   return levels;
 }
 
+// The footer goes to the device's end, and what is free holds anything.
+void move_to_device(const Scenario& scenario, File& file) {
+  vhd::FooterBytes footer;
+  const auto old_end = file.size_bytes().value() - vhd::kFooterBytes;
+  [[maybe_unused]] const auto read = file.read_at(old_end, footer);
+  const auto end = old_end / kPageBytes * kPageBytes + 3 * scenario.sectors * kSectorBytes;
+  const test::Bytes garbage(end - old_end, std::byte{0xee});
+  [[maybe_unused]] const auto filled = file.write_at(old_end, garbage);
+  [[maybe_unused]] const auto moved = file.write_at(end, footer);
+}
+
 }  // namespace
 
 Scenario choose_scenario(std::mt19937_64& random, std::optional<ScenarioKind> kind) {
   Scenario scenario;
-  const auto any = static_cast<ScenarioKind>(random() % 3);
+  const auto any = static_cast<ScenarioKind>(random() % 4);
   scenario.kind = kind.value_or(any);
   scenario.block_bytes = 4096U << (random() % 4);
   // Up to a hundred blocks; from 4 KiB blocks up to three sectors of the table.
@@ -112,17 +123,18 @@ Scenario choose_scenario(std::mt19937_64& random, std::optional<ScenarioKind> ki
   scenario.sectors_max = scenario.sectors + scenario.sectors / 2;
   scenario.tuning.extent_bytes = std::uint64_t{scenario.block_bytes} * (1 + random() % 12);
   scenario.tuning.bitmap_budget_bytes = 4096;
-  if (scenario.kind == ScenarioKind::child) {
+  scenario.on_device = scenario.kind == ScenarioKind::device;
+  if (scenario.kind == ScenarioKind::child || (scenario.on_device && random() % 2 == 0)) {
     scenario.parents = make_parents(random, scenario.sectors);
   }
   return scenario;
 }
 
 std::string describe(const Scenario& scenario) {
-  const auto kind = scenario.kind == ScenarioKind::own       ? "own"
-                    : scenario.kind == ScenarioKind::foreign ? "foreign"
-                                                             : "child";
-  return std::string(kind) + ", " + std::to_string(scenario.sectors) + " sectors, blocks of " +
+  constexpr std::array kKinds{"own", "foreign", "child", "device"};
+  return std::string(kKinds.at(static_cast<std::size_t>(scenario.kind))) +
+         (scenario.on_device && scenario.parents ? " with a child, " : ", ") +
+         std::to_string(scenario.sectors) + " sectors, blocks of " +
          std::to_string(scenario.block_bytes) + " bytes";
 }
 
@@ -130,18 +142,15 @@ SimContents make_scenario(const Scenario& scenario, std::mt19937_64& random, Sec
   SimContents contents(kFiles);
   ContentFile file(contents[0], Access::read_write);
   test::Bytes disk(scenario.sectors_max * kSectorBytes);
-  switch (scenario.kind) {
-    case ScenarioKind::own:
-      make_empty(scenario, file);
-      break;
-    case ScenarioKind::foreign:
-      make_foreign(scenario, random, file, disk);
-      break;
-    case ScenarioKind::child:
-      test::make_child(file, {.capacity = {scenario.sectors}, .block_bytes = scenario.block_bytes});
-      disk = scenario.parents->content(scenario.sectors_max);
-      break;
+  if (scenario.parents) {
+    test::make_child(file, {.capacity = {scenario.sectors}, .block_bytes = scenario.block_bytes});
+    disk = scenario.parents->content(scenario.sectors_max);
+  } else if (scenario.kind == ScenarioKind::foreign) {
+    make_foreign(scenario, random, file, disk);
+  } else {
+    make_empty(scenario, file);
   }
+  if (scenario.on_device) move_to_device(scenario, file);
   model.rebase(0, disk);
   return contents;
 }

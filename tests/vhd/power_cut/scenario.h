@@ -20,6 +20,7 @@ enum class ScenarioKind : std::uint8_t {
   foreign,  // a dynamic image of another program: sectors that were never written, and rubbish
             // there
   child,    // a differencing image on a chain of parents, all of different sizes
+  device,   // either on a block device that was used before; no operations
 };
 
 // The first files are images, and behind them is the journal of each.
@@ -34,6 +35,7 @@ inline vhd::Uuid uuid_of(std::size_t image) {
 
 struct Scenario {
   ScenarioKind kind = ScenarioKind::own;
+  bool on_device = false;
   std::uint64_t sectors = 0;
   std::uint64_t sectors_max = 0;  // no resize goes beyond
   std::uint32_t block_bytes = 0;

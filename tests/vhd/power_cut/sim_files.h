@@ -47,9 +47,10 @@ class StorageFiles final : public SimFiles {
 
 class CrashedFiles final : public SimFiles {
  public:
-  explicit CrashedFiles(SimContents& contents) : contents_(contents) {}
+  CrashedFiles(SimContents& contents, bool on_device)
+      : contents_(contents), on_device_(on_device) {}
   std::unique_ptr<File> open(std::size_t number, Access access) override {
-    return std::make_unique<ContentFile>(contents_[number], access);
+    return std::make_unique<ContentFile>(contents_[number], access, on_device_);
   }
   void replace(std::size_t number, std::span<const std::byte> content) override {
     contents_[number].resize(0);
@@ -60,6 +61,7 @@ class CrashedFiles final : public SimFiles {
 
  private:
   SimContents& contents_;
+  bool on_device_;
   test::DirectEngine engine_;
 };
 

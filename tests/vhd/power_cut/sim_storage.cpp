@@ -134,6 +134,7 @@ SimChange SimStorage::change_of(const IoOp& op) const {
 void SimStorage::change(SimChange change) {
   assert(crashed_ == nullptr);
   auto& content = now_[change.file];
+  assert(!is_device || change.offset + change.bytes <= content.size_bytes());
   apply(content, change);
   change.size_after = content.size_bytes();
   change.number = ++changes_;

@@ -48,6 +48,7 @@ class SimStorage {
   SimStorage& operator=(const SimStorage&) = delete;
 
   // --- what a test may set ---
+  bool is_device = false;                        // a block device: its size never changes
   std::function<void()> on_change;               // after each change and sync: a moment to crash at
   std::function<int(const IoOp&)> fault;         // an errno to fail with, or 0; engines only
   std::uint64_t room_pages = ~std::uint64_t{0};  // beyond this: ENOSPC; engines only
@@ -110,7 +111,7 @@ class SimFile final : public File {
   Expected<std::uint64_t> next_hole(std::uint64_t offset) override {
     return content().next_hole(offset);
   }
-  bool is_block_device() const override { return false; }
+  bool is_block_device() const override { return storage_.is_device; }
   Access access() const override { return access_; }
   std::uint32_t alignment_bytes() const override { return kSectorBytes; }
   int descriptor() const override { return -1; }
