@@ -8,7 +8,7 @@
 #include <random>
 
 #include "tests/vhd/blocking_disk.h"
-#include "tests/vhd/crash_disk.h"
+#include "tests/vhd/sim_disk.h"
 #include "vhd/create.h"
 #include "vhd/open_vhd.h"
 
@@ -65,13 +65,13 @@ class ChainBuilder {
     for (std::uint64_t s = 0; s < sectors; ++s) {
       if (random_() % 2 == 0) put_number(s);
     }
-    CrashFile file(disk, Access::read_write);
+    SimFile file(disk, Access::read_write);
     ASSERT_TRUE(file.write_at(0, content_));
     add_level(disk, vhd::Format::raw);
   }
   void add_fixed(std::uint64_t sectors) {
     auto& disk = disks_.emplace_back(random_());
-    CrashFile file(disk, Access::read_write);
+    SimFile file(disk, Access::read_write);
     ASSERT_TRUE(vhd::create_vhd(file, {.capacity = {sectors}, .type = vhd::DiskType::fixed}));
     ASSERT_TRUE(levels_.empty());
     write_at_random(disk, sectors, 10);
@@ -79,7 +79,7 @@ class ChainBuilder {
   }
   void add_dynamic(std::uint64_t sectors, std::uint32_t block_bytes, int writes) {
     auto& disk = disks_.emplace_back(random_());
-    CrashFile file(disk, Access::read_write);
+    SimFile file(disk, Access::read_write);
     ASSERT_TRUE(vhd::create_vhd(file, {.capacity = {sectors}, .block_bytes = block_bytes}));
     ASSERT_TRUE(levels_.empty());
     write_at_random(disk, sectors, writes);
@@ -87,7 +87,7 @@ class ChainBuilder {
   }
   void add_child(std::uint64_t sectors, std::uint32_t block_bytes, int writes) {
     auto& disk = disks_.emplace_back(random_());
-    CrashFile file(disk, Access::read_write);
+    SimFile file(disk, Access::read_write);
     make_child(file, {.capacity = {sectors}, .block_bytes = block_bytes});
     write_at_random(disk, sectors, writes);
     add_level(disk, vhd::Format::vhd);
@@ -110,12 +110,12 @@ class ChainBuilder {
     }
   }
 
-  void write_at_random(CrashDisk& disk, std::uint64_t sectors, int writes) {
+  void write_at_random(SimDisk& disk, std::uint64_t sectors, int writes) {
     content_.resize(sectors * kSectorBytes);
-    auto image = vhd::open_vhd_image(std::make_unique<CrashFile>(disk, Access::read_write), 512, {},
+    auto image = vhd::open_vhd_image(std::make_unique<SimFile>(disk, Access::read_write), 512, {},
                                      [&](const vhd::ParentReference&) { return levels_; });
     ASSERT_TRUE(image) << image.error().text;
-    CrashEngine engine(disk);
+    SimEngine engine(disk);
     BlockingDisk guest(**image, engine);
     for (int i = 0; i < writes; ++i) {
       const auto count = 1 + random_() % (random_() % 3 == 0 ? 200 : 10);
@@ -128,16 +128,15 @@ class ChainBuilder {
     ASSERT_TRUE((*image)->finish());
   }
 
-  void add_level(CrashDisk& disk, vhd::Format format) {
-    auto level =
-        vhd::open_level(std::make_unique<CrashFile>(disk, Access::read_only), format, 4096);
+  void add_level(SimDisk& disk, vhd::Format format) {
+    auto level = vhd::open_level(std::make_unique<SimFile>(disk, Access::read_only), format, 4096);
     ASSERT_TRUE(level) << level.error().text;
     levels_.insert(levels_.begin(), *level);
   }
 
   std::mt19937_64 random_;
   std::uint64_t last_number_ = 0;
-  std::deque<CrashDisk> disks_;
+  std::deque<SimDisk> disks_;
   vhd::Levels levels_;
   Bytes content_;
 };

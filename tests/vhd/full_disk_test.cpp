@@ -9,14 +9,15 @@ namespace {
 
 TEST(FullDisk, StaysReadableAndTakesWritesAgainOnceThereIsRoom) {
   std::mt19937_64 random(std::random_device{}());
-  const power_cut::Scenario scenario{.sectors = 5000, .block_bytes = 16384, .tuning = {}};
+  const power_cut::Scenario scenario{
+      .sectors = 5000, .sectors_max = 5000, .block_bytes = 16384, .tuning = {}};
   power_cut::SectorModel model(scenario.sectors);
   const auto seed = random();
   SCOPED_TRACE("seed " + std::to_string(seed));
   power_cut::SimStorage storage(seed, power_cut::make_scenario(scenario, random, model));
-  auto image = std::move(power_cut::open_scenario(scenario, storage).value());
-  power_cut::SimEngine engine(storage);
-  test::BlockingDisk guest(*image, engine);
+  power_cut::StorageFiles files(storage);
+  auto image = std::move(power_cut::open_scenario(scenario, files, Access::read_write).value());
+  test::BlockingDisk guest(*image, files.engine());
   ASSERT_EQ(guest.write(0, test::bytes_of(8, 1)), IoStatus::okay);
   storage.room_pages = storage.contents()[0].data_pages();
   for (int attempt = 0; attempt < 2000; ++attempt) {

@@ -19,7 +19,7 @@ namespace {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr int kImages = 12;
 #else
-constexpr int kImages = 200;
+constexpr int kImages = 100;
 #endif
 
 int run(const std::string& command) {

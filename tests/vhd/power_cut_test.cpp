@@ -12,8 +12,11 @@
 namespace xenblk::power_cut {
 namespace {
 
-// Sanitizers make a run about twenty times slower.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+// Sanitizers make a run about twenty times slower; and there is one thread only.
+#if defined(__SANITIZE_THREAD__)
+constexpr int kSeeds = 2;
+constexpr std::uint64_t kCutsMin = 0;
+#elif defined(__SANITIZE_ADDRESS__)
 constexpr int kSeeds = 6;
 constexpr std::uint64_t kCutsMin = 0;
 #else
@@ -48,9 +51,10 @@ TEST(PowerCut, LosesNothingThatWasPromised) {
     ASSERT_EQ(result.wrong, "") << "XENBLK_TEST_SEED=" << seed;
     all.kills += result.kills;
     all.power_cuts += result.power_cuts;
+    all.operations += result.operations;
   }
   std::cout << "seeds " << base << "+" << seeds << ": " << all.kills << " kills, " << all.power_cuts
-            << " power cuts\n";
+            << " power cuts, " << all.operations << " operations\n";
 }
 
 TEST(PowerCut, LosesNothingThatItOnceLost) {
@@ -69,6 +73,7 @@ TEST(PowerCut, LosesNothingWhenOperationsFail) {
   EXPECT_GT(failed, 0U);
 }
 
+#if !defined(__SANITIZE_THREAD__)
 // The test of the test: a storage or an image with a bug is found out.
 struct Bug {
   Sabotage sabotage;
@@ -84,13 +89,21 @@ INSTANTIATE_TEST_SUITE_P(
         Bug{Sabotage::syncs_are_skipped, ScenarioKind::own, "OwnSyncsAreSkipped"},
         Bug{Sabotage::syncs_are_skipped, ScenarioKind::foreign, "ForeignSyncsAreSkipped"},
         Bug{Sabotage::syncs_are_skipped, ScenarioKind::child, "ChildSyncsAreSkipped"},
+        Bug{Sabotage::syncs_are_skipped, ScenarioKind::device, "DeviceSyncsAreSkipped"},
+        Bug{Sabotage::data_is_late, ScenarioKind::own, "OwnDataIsLate"},
+        Bug{Sabotage::data_is_late, ScenarioKind::foreign, "ForeignDataIsLate"},
         Bug{Sabotage::data_is_late, ScenarioKind::child, "ChildDataIsLate"},
+        Bug{Sabotage::table_is_late, ScenarioKind::own, "OwnTableIsLate"},
+        Bug{Sabotage::table_is_late, ScenarioKind::foreign, "ForeignTableIsLate"},
+        Bug{Sabotage::table_is_late, ScenarioKind::child, "ChildTableIsLate"},
+        Bug{Sabotage::journal_is_not_synced, ScenarioKind::own, "OwnJournalIsNotSynced"},
+        Bug{Sabotage::journal_is_not_synced, ScenarioKind::child, "ChildJournalIsNotSynced"},
         Bug{Sabotage::footer_is_not_synced, ScenarioKind::own, "OwnFooterIsNotSynced"},
         Bug{Sabotage::footer_is_not_synced, ScenarioKind::child, "ChildFooterIsNotSynced"}),
     [](const auto& param) { return param.param.name; });
 
 TEST_P(Sabotaged, IsNoticed) {
-  constexpr int kSeedsMax = 10;
+  constexpr int kSeedsMax = 40;
   const auto base = base_seed();
   int seeds = 0;
   std::string wrong;
@@ -102,6 +115,7 @@ TEST_P(Sabotaged, IsNoticed) {
   EXPECT_NE(wrong, "") << "XENBLK_TEST_SEED=" << base;
   std::cout << "noticed with seed " << seeds << " of " << kSeedsMax << ": " << wrong << '\n';
 }
+#endif
 
 }  // namespace
 }  // namespace xenblk::power_cut

@@ -58,25 +58,6 @@ TEST_F(Relink, CanBeDoneAgainAndAgain) {
     EXPECT_EQ(parent_of(disk_), "old");
   }
 }
-TEST_F(Relink, CutAtAnyMomentLeavesTheOldParentOrTheNewOne) {
-  ASSERT_TRUE(file_.sync_data());
-  int cuts = 0;
-  disk_.on_change = [&] {
-    for (int i = 0; i < 20; ++i) {
-      ++cuts;
-      SimDisk after(1, test::after_power_cut(disk_));
-      SimFile file(after, Access::read_write);
-      test::MemoryStore store(journal_);
-      const auto recovered = recover_resize(file, store);
-      ASSERT_TRUE(recovered) << recovered.error().text;
-      const auto parent = parent_of(after);
-      ASSERT_TRUE(parent == "old" || parent == "new") << parent;
-      ASSERT_FALSE(check_image(file)->has_errors());
-    }
-  };
-  ASSERT_TRUE(relink_child(file_, kNew, journal_));
-  EXPECT_GT(cuts, 60);
-}
 // The test of the test: the header has two sectors, and a cut may leave one of each.
 TEST_F(Relink, NeedsItsJournal) {
   ASSERT_TRUE(file_.sync_data());

@@ -1,5 +1,5 @@
-// Disks that grow and shrink: the content stays, and a power cut at any moment leaves the old size
-// or the new one.
+// Disks that grow and shrink: the content stays. What a power cut leaves of a fixed image; of
+// others power_cut_test tells.
 #include "vhd/operations/resize.h"
 
 #include <gtest/gtest.h>
@@ -153,81 +153,6 @@ TEST_F(Resize, TakesTheBatmapAlong) {
   EXPECT_EQ(found.batmap->map.bytes, batmap_bytes(9000 * 2 * kMiB));
   EXPECT_EQ(found.batmap->header_bytes[40], std::byte{0x66});
   EXPECT_FALSE(found.batmap->bits.empty());
-}
-
-// What may be there after a power cut: the old disk, or the new one.
-void expect_old_or_new(const SimContents& content, const test::MemoryStore& journal,
-                       const std::vector<test::Bytes>& old_blocks, std::uint64_t old_sectors,
-                       std::uint64_t new_sectors, std::uint64_t seed) {
-  SimDisk disk(seed, content);
-  SimFile file(disk, Access::read_write);
-  test::MemoryStore store(journal);
-  const auto recovered = recover_resize(file, store);
-  ASSERT_TRUE(recovered) << recovered.error().text;
-  EXPECT_FALSE(store.saved);
-  const auto image = open_vhd_image(std::make_unique<SimFile>(disk, Access::read_write), 512);
-  ASSERT_TRUE(image) << image.error().text;
-  const auto layout = test::layout_on(disk);
-  ASSERT_TRUE(layout.capacity.n == old_sectors || layout.capacity.n == new_sectors);
-  const auto blocks = test::blocks_of(disk, layout);
-  for (std::size_t block = 0; block < std::min(blocks.size(), old_blocks.size()); ++block) {
-    ASSERT_EQ(blocks[block] == old_blocks[block], true) << "block " << block;
-  }
-  ASSERT_EQ(errors_of(file), "");
-}
-
-TEST(ResizeProperty, CutAtAnyMomentItLeavesTheOldDiskOrTheNewOne) {
-  const auto base = test::base_seed();
-  int cuts = 0;
-  for (int i = 0; i < test::seed_count(30); ++i) {
-    const auto seed = base + static_cast<std::uint64_t>(i);
-    SCOPED_TRACE("XENBLK_TEST_SEED=" + std::to_string(seed));
-    SimDisk disk(seed);
-    const std::uint64_t old_sectors = 64 * kSmallBlockSectors;
-    test::make_random_image(disk, old_sectors, 20);
-    const auto old_blocks = test::blocks_of(disk, test::layout_on(disk));
-    SimFile file(disk, Access::read_write);
-    const auto new_sectors = 1 + disk.random()() % (disk.random()() % 2 == 0 ? 1000 : 100000);
-    test::MemoryStore journal;
-    disk.on_change = [&] {
-      ++cuts;
-      expect_old_or_new(test::after_power_cut(disk), journal, old_blocks, old_sectors, new_sectors,
-                        seed);
-    };
-    const auto resized = resize_image(file, {new_sectors}, journal);
-    disk.on_change = {};
-    if (!resized) {
-      EXPECT_EQ(resized.error().code, Errc::refused) << resized.error().text;
-      continue;
-    }
-    expect_old_or_new(test::after_power_cut(disk), journal, old_blocks, new_sectors, new_sectors,
-                      seed);
-  }
-  std::cout << "seeds " << base << "+: " << cuts << " power cuts\n";
-  EXPECT_GT(cuts, 100);
-}
-
-TEST(ResizeProperty, RecoveryCutAtAnyMomentIsDoneAgain) {
-  const auto seed = test::base_seed();
-  SCOPED_TRACE("XENBLK_TEST_SEED=" + std::to_string(seed));
-  SimDisk disk(seed);
-  const std::uint64_t old_sectors = 64 * kSmallBlockSectors;
-  test::make_random_image(disk, old_sectors, 20);
-  const auto old_blocks = test::blocks_of(disk, test::layout_on(disk));
-  SimFile file(disk, Access::read_write);
-  test::MemoryStore journal;
-  std::vector<std::pair<SimContents, test::MemoryStore>> cuts;
-  disk.on_change = [&] { cuts.emplace_back(test::after_power_cut(disk), journal); };
-  ASSERT_TRUE(resize_image(file, {50000}, journal));
-  for (const auto& [content, store] : cuts) {
-    SimDisk after(seed, content);
-    SimFile cut_file(after, Access::read_write);
-    test::MemoryStore again(store);
-    after.on_change = [&] {
-      expect_old_or_new(test::after_power_cut(after), again, old_blocks, old_sectors, 50000, seed);
-    };
-    EXPECT_TRUE(recover_resize(cut_file, again));
-  }
 }
 
 class FixedResize : public ::testing::Test {

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "vhd/operations/resize.h"
+
 namespace xenblk::vhd {
 namespace {
 
@@ -186,6 +188,9 @@ Expected<std::shared_ptr<Level>> ParentSearch::open_shared(const std::string& pa
 
 Expected<std::shared_ptr<Level>> ParentSearch::open_new(const std::string& path,
                                                         const FileIdentity& identity, bool raw) {
+  if (!raw) {
+    if (auto ok = recover_closed_host_image(path); !ok) return std::unexpected(ok.error());
+  }
   auto file = open_host_file(path, {.access = Access::read_only, .direct_io = policy_.direct_io});
   if (!file && file.error().code == Errc::locked) {
     if (const auto writer = writer_of_(identity)) {

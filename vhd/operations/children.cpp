@@ -6,12 +6,18 @@
 
 #include "vhd/format/dynamic_header.h"
 #include "vhd/host_file.h"
+#include "vhd/operations/resize.h"
 #include "vhd/read_footers.h"
 
 namespace xenblk::vhd {
 namespace {
 
 namespace fs = std::filesystem;
+
+std::unexpected<Error> named(const std::string& path, Error error) {
+  error.text = path + ": " + error.text;
+  return std::unexpected(std::move(error));
+}
 
 // A child that is running is locked and passed over; but then its parent is locked too.
 std::optional<Uuid> parent_of(const std::string& path) {
@@ -46,9 +52,12 @@ Expected<std::vector<std::string>> find_children(const Uuid& parent,
   for (const auto& directory : directories) {
     const auto files = files_in(directory);
     if (!files) return files;
-    std::ranges::copy_if(*files, std::back_inserter(children), [&](const std::string& path) {
-      return path != ignored && parent_of(path) == parent;
-    });
+    for (const auto& path : *files) {
+      if (path == ignored) continue;
+      // An interrupted change of parent counts only once it is undone.
+      if (auto ok = recover_closed_host_image(path); !ok) return named(path, ok.error());
+      if (parent_of(path) == parent) children.push_back(path);
+    }
   }
   std::ranges::sort(children);
   const auto repeated = std::ranges::unique(children);

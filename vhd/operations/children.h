@@ -10,7 +10,8 @@ namespace xenblk::vhd {
 
 // The paths of the differencing images in `directories`, none below them, that name `parent` as
 // theirs; sorted, without a file that `ignored` names. What cannot be read as one is passed over.
-// Errors: a directory that cannot be read.
+// An interrupted change of one of the files is undone first. Errors: a directory that cannot be
+// read, a change that cannot be undone.
 Expected<std::vector<std::string>> find_children(const Uuid& parent,
                                                  const std::vector<std::string>& directories,
                                                  const std::string& ignored);

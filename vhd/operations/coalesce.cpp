@@ -3,16 +3,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "vhd/aligned_buffer.h"
 #include "vhd/image_registry.h"
 #include "vhd/new_file.h"
 #include "vhd/open_vhd.h"
 #include "vhd/operations/children.h"
+#include "vhd/operations/journaled_change.h"
 #include "vhd/operations/relink.h"
 #include "vhd/operations/resize.h"
 #include "vhd/read_vhd.h"
@@ -52,11 +55,16 @@ class Coalesce {
   Expected<void> run(const CopyLayer& copy) {
     if (auto ok = open_child(); !ok) return ok;
     if (auto ok = find_parent(); !ok) return ok;
-    auto grandchildren = find_children(uuid_, directories(), path_);
+    const auto grandchildren = find_children(uuid_, directories(), path_);
     if (!grandchildren) return std::unexpected(grandchildren.error());
     if (auto ok = refuse_siblings(); !ok) return ok;
     if (auto ok = fit_parent(); !ok) return ok;
     if (auto ok = merge(copy); !ok) return ok;
+    if (!grandchildren->empty()) {
+      if (auto ok = forget_blocks(*child_file_); !ok) {
+        return std::unexpected(named(path_, ok.error()));
+      }
+    }
     for (const auto& one : *grandchildren) {
       if (auto ok = relink(one); !ok) return std::unexpected(named(one, ok.error()));
     }
@@ -83,8 +91,11 @@ class Coalesce {
     uuid_ = footer.uuid;
     capacity_ = contents->capacity;
     reference_ = parent_reference(*contents->layout);
+    stores_blocks_ = std::ranges::any_of(contents->layout->entries,
+                                         [](auto entry) { return entry != kUnusedBlock; });
     physical_bytes_ = (*file)->physical_sector_bytes();
     file_ = std::move(*file);
+    child_file_ = file_.get();
     return {};
   }
 
@@ -97,6 +108,7 @@ class Coalesce {
     auto path = path_of(nearest.file());
     if (!path) return std::unexpected(path.error());
     parent_ = {.path = std::move(*path), .capacity = nearest.facts().capacity};
+    if (levels->size() > 1) below_ = (*levels)[1]->facts().capacity;
     if (nearest.facts().uuid) {
       parent_.uuid = *nearest.facts().uuid;
     } else {
@@ -112,6 +124,7 @@ class Coalesce {
   }
 
   Expected<void> refuse_siblings() const {
+    if (!stores_blocks_) return {};
     const auto siblings = find_children(parent_.uuid, directories(), path_);
     if (!siblings) return std::unexpected(siblings.error());
     if (siblings->empty()) return {};
@@ -124,6 +137,12 @@ class Coalesce {
     if (parent_.capacity > capacity_) {
       return fail(Errc::refused, fmt::format("{}: its {} sectors are fewer than the {} of {}",
                                              path_, capacity_.n, parent_.capacity.n, parent_.path));
+    }
+    if (parent_.capacity < below_) {
+      return fail(Errc::refused,
+                  fmt::format("{}: has {} sectors, and its parent more: grown to the {} of {} it "
+                              "would show them",
+                              parent_.path, parent_.capacity.n, capacity_.n, path_));
     }
     if (parent_.format == Format::vhd) return grow_parent();
     return fail(Errc::refused, fmt::format("{}: its {} sectors are fewer than the {} of {}",
@@ -170,7 +189,6 @@ class Coalesce {
 
   // The child without its parents: what it does not store itself reads as zeroes, and is known to.
   Expected<void> merge_into(Image& parent, const CopyLayer& copy) {
-    child_ = nullptr;
     auto child = open_vhd_image(std::move(file_), physical_bytes_, {},
                                 [](const ParentReference&) { return Levels{}; });
     if (!child) return std::unexpected(named(path_, child.error()));
@@ -181,12 +199,15 @@ class Coalesce {
   const std::string path_;
   const ParentPolicy policy_;
   std::unique_ptr<HostFile> file_;  // until it is in child_
+  File* child_file_ = nullptr;
   std::unique_ptr<Image> child_;
   std::uint32_t physical_bytes_ = kSectorBytes;
   Uuid uuid_ = {};
   SectorCount capacity_;
   ParentReference reference_;
+  bool stores_blocks_ = false;
   Parent parent_;
+  SectorCount below_;  // the parent's parent
 };
 
 }  // namespace
@@ -197,6 +218,16 @@ Expected<void> coalesce_host_image(const std::string& child_path, const ParentPo
   const auto path = fs::canonical(child_path, error);
   if (error) return fail_os(error.value(), child_path);
   return Coalesce(path.string(), parents).run(copy);
+}
+
+Expected<void> forget_blocks(File& child) {
+  auto footers = read_footers(child);
+  if (!footers) return std::unexpected(footers.error());
+  const auto layout = read_vhd_layout(child, std::move(*footers));
+  if (!layout) return std::unexpected(layout.error());
+  const AlignedBuffer table(layout->entries.size() * sizeof(std::uint32_t));
+  std::ranges::fill(table.all(), std::byte{0xff});
+  return write_and_sync(child, layout->header.table_offset, table.all());
 }
 
 }  // namespace xenblk::vhd

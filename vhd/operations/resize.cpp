@@ -6,6 +6,7 @@
 
 #include "vhd/aligned_buffer.h"
 #include "vhd/batmap_file.h"
+#include "vhd/host_file.h"
 #include "vhd/operations/journaled_change.h"
 #include "vhd/operations/resize_plan.h"
 #include "vhd/operations/tail_data.h"
@@ -222,6 +223,15 @@ Expected<void> recover_host_image(File& file, const std::string& path) {
   const auto recovered = recover_resize(file, journal);
   if (recovered) return {};
   return std::unexpected(recovered.error());
+}
+
+Expected<void> recover_closed_host_image(const std::string& path) {
+  const auto saved = MetadataFile(resize_journal_path(path)).load();
+  if (!saved) return std::unexpected(saved.error());
+  if (!saved->has_value()) return {};
+  const auto file = open_host_file(path, {.access = Access::read_write});
+  if (!file) return std::unexpected(file.error());
+  return recover_host_image(**file, path);
 }
 
 }  // namespace xenblk::vhd

@@ -26,4 +26,8 @@ Expected<bool> recover_resize(File& file, MetadataStore& journal);
 // The same for the image at `path`, whose journal is a file beside it.
 Expected<void> recover_host_image(File& file, const std::string& path);
 
+// The same for an image that is not open: it is opened for writing if there is something to put
+// back, and only then. For what is about to be read only, as parents are.
+Expected<void> recover_closed_host_image(const std::string& path);
+
 }  // namespace xenblk::vhd

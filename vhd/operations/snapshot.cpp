@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "vhd/host_file.h"
+#include "vhd/operations/resize.h"
 #include "vhd/vhd_layout.h"
 
 namespace xenblk::vhd {
@@ -86,11 +87,20 @@ Expected<void> make_child(const ParentFacts& parent, const SnapshotOptions& opti
 Expected<void> make_snapshot(const SnapshotOptions& options, Format parent_format) {
   auto file = open_host_file(options.parent_path, {.access = Access::read_only});
   if (!file) return std::unexpected(file.error());
+  if (parent_format == Format::vhd) {
+    if (auto ok = recover_host_image(**file, options.parent_path); !ok) {
+      ok.error().text = options.parent_path + ": " + ok.error().text;
+      return ok;
+    }
+  }
   auto facts = read_parent_facts(**file, parent_format);
   if (!facts) {
     facts.error().text = options.parent_path + ": " + facts.error().text;
     return std::unexpected(facts.error());
   }
+  // A process that was killed may have left writes there that nobody has synced; a flush of the
+  // child does not reach them.
+  if (auto ok = (*file)->sync_data(); !ok) return ok;
   return make_child(*facts, options);
 }
 

@@ -9,7 +9,8 @@ namespace xenblk::power_cut {
 // Borrows the content.
 class ContentFile final : public File {
  public:
-  ContentFile(SimContent& content, Access access) : content_(content), access_(access) {}
+  ContentFile(SimContent& content, Access access, bool is_device = false)
+      : content_(content), access_(access), is_device_(is_device) {}
 
   Expected<void> read_at(std::uint64_t offset, std::span<std::byte> buffer) override {
     const auto size = content_.size_bytes();
@@ -42,7 +43,7 @@ class ContentFile final : public File {
   Expected<std::uint64_t> next_hole(std::uint64_t offset) override {
     return content_.next_hole(offset);
   }
-  bool is_block_device() const override { return false; }
+  bool is_block_device() const override { return is_device_; }
   Access access() const override { return access_; }
   std::uint32_t alignment_bytes() const override { return kSectorBytes; }
   int descriptor() const override { return -1; }
@@ -50,6 +51,7 @@ class ContentFile final : public File {
  private:
   SimContent& content_;
   Access access_;
+  bool is_device_;
 };
 
 }  // namespace xenblk::power_cut

@@ -8,6 +8,7 @@ GuestWork::GuestWork(SimStorage& storage, SectorModel& model, Image& image)
     : storage_(storage),
       model_(model),
       image_(image),
+      sectors_(image.info().capacity.n),
       engines_{SimEngine(storage), SimEngine(storage), SimEngine(storage)} {
   for (auto& request : requests_) request.work = this;
 }
@@ -56,7 +57,7 @@ ImageOp GuestWork::choose_op() {
 
 // Half the work in a corner of the disk, so that blocks are met again and by several at once.
 void GuestWork::choose_range(Request& request) {
-  const auto range = storage_.random(2) == 0 ? model_.size() / 8 : model_.size();
+  const auto range = storage_.random(2) == 0 ? (sectors_ + 7) / 8 : sectors_;
   const auto longest = std::min(range, storage_.random(2) == 0 ? 8 : kSectorsMax);
   request.count = {1 + storage_.random(longest)};
   request.first = {storage_.random(range - request.count.n + 1)};

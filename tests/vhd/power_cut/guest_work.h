@@ -49,6 +49,7 @@ class GuestWork {
   SimStorage& storage_;
   SectorModel& model_;
   Image& image_;
+  const std::uint64_t sectors_;
   std::array<SimEngine, kEngines> engines_;
   std::array<Request, 12> requests_;
   int failed_ = 0;

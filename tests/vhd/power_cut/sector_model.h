@@ -99,15 +99,17 @@ class SectorModel {
   }
 
   // After a crash the disk is what it is: that is now promised.
-  void rebase(std::span<const std::byte> data) {
-    for (std::size_t i = 0; i < sectors_.size(); ++i) {
-      sectors_[i] = {
+  void rebase(std::uint64_t first, std::span<const std::byte> data) {
+    for (std::size_t i = 0; i < data.size() / kSectorBytes; ++i) {
+      sectors_[first + i] = {
           {*value_of(data.subspan(i * kSectorBytes).first<kSectorBytes>())}, 0, 0, false};
     }
   }
 
-  // The disk has grown or shrunk.
-  void resize(std::uint64_t sectors) { sectors_.resize(sectors); }
+  // Sectors that come to a disk which grows: zeroes, or what lay hidden behind its end.
+  void uncover(std::uint64_t first, std::uint64_t count) {
+    for (auto& sector : part(first, count)) sector.values.push_back(0);
+  }
 
  private:
   struct Sector {

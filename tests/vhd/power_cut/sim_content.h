@@ -114,7 +114,7 @@ class SimContent {
   }
 
   void set_data(std::uint64_t page, bool data) {
-    data_pages_ += (data ? 1U : 0U) - is_data_[page];
+    data_pages_ = data_pages_ + (data ? 1 : 0) - is_data_[page];
     is_data_[page] = data ? 1 : 0;
   }
 

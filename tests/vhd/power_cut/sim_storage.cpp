@@ -21,6 +21,9 @@ void apply(SimContent& content, const SimChange& change) {
       return content.punch(change.offset, change.bytes);
     case ChangeKind::resize:
       return content.resize(change.offset);
+    case ChangeKind::replace:
+      content.resize(0);
+      return content.write(0, change.content());
   }
 }
 
@@ -62,7 +65,7 @@ SimContents& SimStorage::power_cut(Remains remains) {
     const auto& change = *changes[i];
     auto& content = durable_[change.file];
     const bool size_is_known = i < size_known[change.file];
-    if (size_is_known) {
+    if (size_is_known && change.kind != ChangeKind::replace) {
       sizes[change.file] = change.kind == ChangeKind::resize
                                ? change.offset
                                : std::max(sizes[change.file], change.size_after);
@@ -74,6 +77,10 @@ SimContents& SimStorage::power_cut(Remains remains) {
                                                         : random(kAll + 1);
     if (change.kind == ChangeKind::resize) {
       if (size_is_known) apply(content, change);
+    } else if (change.kind == ChangeKind::replace) {
+      if (part < kAll / 2) continue;
+      apply(content, change);
+      sizes[change.file] = content.size_bytes();
     } else {
       apply_part(content, change, static_cast<unsigned>(part));
     }
@@ -127,6 +134,7 @@ SimChange SimStorage::change_of(const IoOp& op) const {
 void SimStorage::change(SimChange change) {
   assert(crashed_ == nullptr);
   auto& content = now_[change.file];
+  assert(!is_device || change.offset + change.bytes <= content.size_bytes());
   apply(content, change);
   change.size_after = content.size_bytes();
   change.number = ++changes_;
@@ -178,6 +186,11 @@ Expected<void> SimFile::write_at(std::uint64_t offset, std::span<const std::byte
 Expected<void> SimFile::sync_data() {
   storage_.sync(number_, storage_.changes_);
   return {};
+}
+
+void SimFile::replace(std::span<const std::byte> content) {
+  storage_.change(
+      {ChangeKind::replace, number_, 0, 0, std::vector(content.begin(), content.end())});
 }
 
 Expected<void> SimFile::truncate(std::uint64_t bytes) {

@@ -17,14 +17,19 @@ namespace xenblk::power_cut {
 
 using SimContents = std::vector<SimContent>;  // of all files, by their number
 
-enum class ChangeKind : std::uint8_t { write, punch, resize };
+enum class ChangeKind : std::uint8_t {
+  write,
+  punch,
+  resize,
+  replace,  // a name is given to another file, or taken away: all of it at once
+};
 
 struct SimChange {
   ChangeKind kind = ChangeKind::write;
   std::size_t file = 0;
   std::uint64_t offset = 0;  // of a resize: the new size
   std::uint64_t bytes = 0;
-  std::vector<std::byte> data;   // write
+  std::vector<std::byte> data;   // write, replace
   std::uint64_t number = 0;      // in the order of completion
   std::uint64_t size_after = 0;  // of the file
   unsigned syncs_outlived = 0;
@@ -43,6 +48,7 @@ class SimStorage {
   SimStorage& operator=(const SimStorage&) = delete;
 
   // --- what a test may set ---
+  bool is_device = false;                        // a block device: its size never changes
   std::function<void()> on_change;               // after each change and sync: a moment to crash at
   std::function<int(const IoOp&)> fault;         // an errno to fail with, or 0; engines only
   std::uint64_t room_pages = ~std::uint64_t{0};  // beyond this: ENOSPC; engines only
@@ -94,6 +100,8 @@ class SimFile final : public File {
   Expected<void> read_at(std::uint64_t offset, std::span<std::byte> buffer) override;
   Expected<void> write_at(std::uint64_t offset, std::span<const std::byte> data) override;
   Expected<void> sync_data() override;
+  // Nothing: no file.
+  void replace(std::span<const std::byte> content);
   Expected<std::uint64_t> size_bytes() override { return content().size_bytes(); }
   Expected<void> truncate(std::uint64_t bytes) override;
   Expected<void> punch_hole(std::uint64_t offset, std::uint64_t bytes) override;
@@ -103,7 +111,7 @@ class SimFile final : public File {
   Expected<std::uint64_t> next_hole(std::uint64_t offset) override {
     return content().next_hole(offset);
   }
-  bool is_block_device() const override { return false; }
+  bool is_block_device() const override { return storage_.is_device; }
   Access access() const override { return access_; }
   std::uint32_t alignment_bytes() const override { return kSectorBytes; }
   int descriptor() const override { return -1; }
