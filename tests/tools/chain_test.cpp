@@ -134,6 +134,15 @@ TEST_F(ChainCommandTest, CoalesceMakesASmallerParentLarger) {
   EXPECT_EQ(img({"compare", "raw:expected.img", "vhd:middle.vhd"}).status, 0);
 }
 
+// Beyond the end of middle.vhd the leaf shows zeroes, and not what base.vhd has there.
+TEST_F(ChainCommandTest, CoalesceRefusesToUncoverWhatTheParentHides) {
+  good({"resize", "middle.vhd", "12288000"});
+  EXPECT_EQ(refused({"coalesce", "leaf.vhd"}),
+            "DIR/middle.vhd: its 24000 sectors are fewer than the 40000 of its own parent, which "
+            "would show beyond them");
+  EXPECT_NE(good({"info", "vhd:leaf.vhd"}), "") << "the leaf is still there";
+}
+
 TEST_F(ChainCommandTest, ParentsElsewhereAreFoundOnlyWhereTheyMayLie) {
   std::filesystem::create_directory(path("store"));
   std::filesystem::rename(path("leaf.vhd"), path("store/leaf.vhd"));

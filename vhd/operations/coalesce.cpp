@@ -41,6 +41,7 @@ struct Parent {
   Format format = Format::vhd;
   Uuid uuid = {};  // all zeroes: raw
   SectorCount capacity;
+  SectorCount below;  // of its own parent
 };
 
 // One merge. The child's file stays open, and with it locked, until it is removed.
@@ -97,6 +98,7 @@ class Coalesce {
     auto path = path_of(nearest.file());
     if (!path) return std::unexpected(path.error());
     parent_ = {.path = std::move(*path), .capacity = nearest.facts().capacity};
+    if (levels->size() > 1) parent_.below = (*levels)[1]->facts().capacity;
     if (nearest.facts().uuid) {
       parent_.uuid = *nearest.facts().uuid;
     } else {
@@ -124,6 +126,11 @@ class Coalesce {
     if (parent_.capacity > capacity_) {
       return fail(Errc::refused, fmt::format("{}: its {} sectors are fewer than the {} of {}",
                                              path_, capacity_.n, parent_.capacity.n, parent_.path));
+    }
+    if (parent_.below > parent_.capacity) {
+      return fail(Errc::refused, fmt::format("{}: its {} sectors are fewer than the {} of its own "
+                                             "parent, which would show beyond them",
+                                             parent_.path, parent_.capacity.n, parent_.below.n));
     }
     if (parent_.format == Format::vhd) return grow_parent();
     return fail(Errc::refused, fmt::format("{}: its {} sectors are fewer than the {} of {}",

@@ -20,7 +20,8 @@ using CopyLayer =
 
 // The children of the child become children of the parent. Refused, with nothing changed: what is
 // no differencing image or has a saved state; a parent that has other children in one of the
-// directories, since their content would change; a disk that is smaller than its parent's.
+// directories, since their content would change; a disk that is smaller than its parent's; a parent
+// that would have to grow, and then show what its own larger parent has there.
 Expected<void> coalesce_host_image(const std::string& child_path, const ParentPolicy& parents,
                                    const CopyLayer& copy);
 
