@@ -46,11 +46,7 @@ BitmapCache::BitmapCache(std::uint64_t bitmap_bytes, std::uint64_t budget_bytes)
     : bitmap_bytes_(bitmap_bytes),
       sets_(std::max<std::size_t>(1, budget_bytes / bitmap_bytes / kWays)),
       lines_(sets_ * kWays),
-      bits_(lines_.size() * bitmap_bytes) {}
-
-std::span<std::byte> BitmapCache::bits(std::size_t line) {
-  return std::span(bits_).subspan(line * bitmap_bytes_, bitmap_bytes_);
-}
+      bits_(lines_.size(), bitmap_bytes) {}
 
 std::optional<std::size_t> BitmapCache::find(BlockIndex block) const {
   const auto first = first_line(block);
@@ -66,14 +62,14 @@ std::optional<BitmapRun> BitmapCache::run(BlockIndex block, std::uint64_t sector
   const auto line = find(block);
   if (!line) return std::nullopt;
   lines_[*line].used = ++clock_;
-  return bitmap_run(bits(*line), sector, sectors_max);
+  return bitmap_run(bits_[*line], sector, sectors_max);
 }
 
 bool BitmapCache::copy(BlockIndex block, std::span<std::byte> to) {
   assert(to.size() == bitmap_bytes_);
   const std::lock_guard lock(mutex_);
   const auto line = find(block);
-  if (line) std::ranges::copy(bits(*line), to.begin());
+  if (line) std::ranges::copy(bits_[*line], to.begin());
   return line.has_value();
 }
 
@@ -87,7 +83,7 @@ void BitmapCache::insert(BlockIndex block, std::span<const std::byte> new_bits) 
     line = static_cast<std::size_t>(&*oldest - lines_.data());
   }
   lines_[*line] = {block, ++clock_};
-  std::ranges::copy(new_bits, bits(*line).begin());
+  std::ranges::copy(new_bits, bits_[*line].begin());
 }
 
 void BitmapCache::erase(BlockIndex block) {

@@ -1,5 +1,5 @@
 // The bitmaps of partial blocks, as many as a budget of memory allows. Any thread (locks itself).
-// Allocates once, when it is made.
+// Allocates once, when it is made; takes memory for the bitmaps that it has.
 #pragma once
 
 #include <array>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "vhd/block_map.h"
+#include "vhd/buffer_set.h"
 
 namespace xenblk::vhd {
 
@@ -47,14 +48,13 @@ class BitmapCache {
 
   std::size_t first_line(BlockIndex block) const { return block.n % sets_ * kWays; }
   std::optional<std::size_t> find(BlockIndex block) const;
-  std::span<std::byte> bits(std::size_t line);
 
   std::mutex mutex_;
   std::uint64_t bitmap_bytes_;
   std::size_t sets_;
   std::uint64_t clock_ = 0;
   std::vector<Line> lines_;
-  std::vector<std::byte> bits_;
+  BufferSet bits_;  // of each line
 };
 
 }  // namespace xenblk::vhd

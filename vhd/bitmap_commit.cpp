@@ -25,14 +25,13 @@ BitmapCommit::BitmapCommit(const BitmapCommitContext& context, Then then)
       then_(then),
       bitmaps_(
           std::clamp(kBuffersBytes / context.leaf.shape.bitmap_bytes(), kBlocksMin, kBlocksMax)),
-      tables_(bitmaps_.size()) {
-  for (auto& change : bitmaps_) {
-    change.owner = this;
-    change.content = AlignedBuffer(context.leaf.shape.bitmap_bytes());
-  }
-  for (auto& change : tables_) {
-    change.owner = this;
-    change.content = AlignedBuffer(kSectorBytes);
+      tables_(bitmaps_.size()),
+      bitmap_buffers_(bitmaps_.size(), context.leaf.shape.bitmap_bytes()),
+      table_buffers_(tables_.size(), kSectorBytes) {
+  for (std::size_t i = 0; i < bitmaps_.size(); ++i) {
+    bitmaps_[i].owner = tables_[i].owner = this;
+    bitmaps_[i].content = bitmap_buffers_[i];
+    tables_[i].content = table_buffers_[i];
   }
 }
 
@@ -109,7 +108,7 @@ void BitmapCommit::read_bitmaps() {
     change.fresh = state == BlockState::fresh;
     change.full = state == BlockState::full;
     assert(change.full || leaf.map.is_allocated(change.block));
-    if (change.full || leaf.bitmaps.copy(change.block, change.content.all())) continue;
+    if (change.full || leaf.bitmaps.copy(change.block, change.content)) continue;
     ++parts_in_flight_;
     submit<&BitmapCommit::bitmap_read>(change, IoKind::read,
                                        leaf.shape.range(leaf.map.entry(change.block)).start);
@@ -178,7 +177,7 @@ void BitmapCommit::set_bits() {
 
 void BitmapCommit::set_bits_of(const ImageRequest& request) {
   const auto part = part_of(request, context_.leaf);
-  set_bitmap_run(change_of(part.block).content.all(), part.sector.n, part.count.n);
+  set_bitmap_run(change_of(part.block).content, part.sector.n, part.count.n);
 }
 
 void BitmapCommit::add_to_table(const BitmapChange& change) {
@@ -186,7 +185,7 @@ void BitmapCommit::add_to_table(const BitmapChange& change) {
   const auto used = std::span(tables_).first(tables_used_);
   const auto it = std::ranges::find(used, sector, &TableChange::sector);
   auto& table = it != used.end() ? *it : tables_[tables_used_++];
-  const auto bytes = table.content.all().first<kSectorBytes>();
+  const auto bytes = table.content.first<kSectorBytes>();
   if (it == used.end()) {
     table.sector = sector;
     table.status = IoStatus::okay;
@@ -207,7 +206,7 @@ void BitmapCommit::conclude() {
     if (change.full) continue;
     const bool written = change.status == IoStatus::okay;
     const bool told = in_table(change);
-    if (written) context_.jobs.bitmap_written(change.block, change.content.all(), told);
+    if (written) context_.jobs.bitmap_written(change.block, change.content, told);
     if (written && told) continue;
     context_.jobs.metadata_write_failed();
     if (written) change.status = IoStatus::io_error;

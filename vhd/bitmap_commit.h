@@ -16,9 +16,9 @@
 #include <mutex>
 #include <vector>
 
-#include "vhd/aligned_buffer.h"
 #include "vhd/block_jobs.h"
 #include "vhd/block_level.h"
+#include "vhd/buffer_set.h"
 #include "vhd/flush_group.h"
 
 namespace xenblk::vhd {
@@ -45,7 +45,7 @@ class BitmapCommit {
  private:
   struct Change : IoOp {
     BitmapCommit* owner = nullptr;
-    AlignedBuffer content;
+    std::span<std::byte> content;
     IoStatus status = IoStatus::okay;
   };
   struct BitmapChange : Change {
@@ -97,6 +97,8 @@ class BitmapCommit {
   std::size_t bitmaps_used_ = 0;
   std::vector<TableChange> tables_;
   std::size_t tables_used_ = 0;
+  BufferSet bitmap_buffers_;
+  BufferSet table_buffers_;
 };
 
 }  // namespace xenblk::vhd

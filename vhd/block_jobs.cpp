@@ -36,10 +36,11 @@ BlockJobs::BlockJobs(const BlockJobsContext& context, Resume resume)
       resume_(resume),
       slot_head_(full_slot_head(context.leaf.shape)),
       footer_(kFooterBytes),
-      jobs_(std::clamp(kBuffersBytes / context.bitmap_bytes_max, kJobsMin, kJobs)) {
-  for (auto& job : jobs_) {
-    job.owner = this;
-    job.buffer = AlignedBuffer(context.bitmap_bytes_max);
+      jobs_(std::clamp(kBuffersBytes / context.bitmap_bytes_max, kJobsMin, kJobs)),
+      buffers_(jobs_.size(), context.bitmap_bytes_max) {
+  for (std::size_t i = 0; i < jobs_.size(); ++i) {
+    jobs_[i].owner = this;
+    jobs_[i].buffer = buffers_[i];
   }
 }
 

@@ -24,6 +24,7 @@
 
 #include "vhd/aligned_buffer.h"
 #include "vhd/block_level.h"
+#include "vhd/buffer_set.h"
 #include "vhd/flush_group.h"
 #include "vhd/format/footer.h"
 #include "vhd/slot_allocator.h"
@@ -111,7 +112,7 @@ class BlockJobs {
     unsigned parts_in_flight = 0;
     std::uint64_t scrubbed_bytes = 0;
     IoStatus status = IoStatus::okay;
-    AlignedBuffer buffer;  // a bitmap or a sector of the table
+    std::span<std::byte> buffer;  // a bitmap or a sector of the table
   };
   using JobStep = void (BlockJobs::*)(Job&);
   using JobDone = void (BlockJobs::*)(Job&, std::int64_t result);
@@ -177,6 +178,7 @@ class BlockJobs {
 
   std::mutex mutex_;
   std::vector<Job> jobs_;
+  BufferSet buffers_;  // of each job
   TaskList waiting_for_job_;
   std::optional<SlotAllocator> slots_;
   bool moving_footer_ = false;

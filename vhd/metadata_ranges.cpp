@@ -9,9 +9,6 @@
 namespace xenblk::vhd {
 namespace {
 
-// blktap has no other blocks, and counts on it.
-constexpr std::uint32_t kBatmapBlockBytes = 2U << 20;
-
 // The part of the map that counts, if it lies within the file after its header.
 Expected<ByteRange> map_range(const BatmapHeader& header, const VhdLayout& layout,
                               std::uint64_t header_end) {

@@ -8,6 +8,8 @@
 #include <fmt/format.h>
 
 #include "tests/vhd/forgery.h"
+#include "tests/vhd/memory_store.h"
+#include "vhd/operations/repair.h"
 #include "vhd/vhd_layout.h"
 
 namespace xenblk::vhd {
@@ -155,6 +157,13 @@ TEST_F(BatmapOfBlktap, OfOtherBlockSizesIsNotBelieved) {
   forgery_.set_entry(0, kUnusedBlock);
   forgery_.write_header();
   EXPECT_EQ(only_warning(), "batmap: of blocks of 4194304 bytes, not 2 MiB; ignored");
+}
+TEST_F(BatmapOfBlktap, OfOtherBlockSizesIsNothingToRepair) {
+  forgery_.header.block_bytes = 4U << 20;
+  forgery_.set_entry(0, kUnusedBlock);
+  forgery_.write_header();
+  test::MemoryStore backup;
+  EXPECT_EQ(repair_image(forgery_.file, backup).value().done, std::vector<std::string>{});
 }
 
 }  // namespace

@@ -144,6 +144,15 @@ TEST_F(CheckAndRepair, DoNotTakeABlockForWhatAGuestWroteLikeAFooter) {
   EXPECT_TRUE(forgery_.file.read_at(forgery_.end - 512, data));
   EXPECT_TRUE(std::ranges::equal(data, write_footer(forged))) << "the guest's data";
 }
+TEST_F(CheckAndRepair, FindWhatIsRefusedForItsMaker) {
+  std::ranges::copy(std::string_view("tap\0", 4), forgery_.footer.creator.begin());
+  forgery_.footer.creator_version = 1;
+  forgery_.write_all();
+  EXPECT_EQ(forgery_.error(Access::read_only).text,
+            "footer: made by blktap 0.1, whose bitmaps are different");
+  EXPECT_EQ(check_it(),
+            "error not_served: footer: made by blktap 0.1, whose bitmaps are different\n");
+}
 TEST_F(CheckAndRepair, SayWhyAnImageIsBeyondRepair) {
   forgery_.write(512, test::Bytes(1024));
   EXPECT_EQ(check_it(), "error header_bad: header at 0x200: cookie is not 'cxsparse'\n");

@@ -14,6 +14,9 @@
 
 namespace xenblk::vhd {
 
+// blktap has no other blocks, and counts on it: of others no batmap is believed.
+inline constexpr std::uint32_t kBatmapBlockBytes = 2U << 20;
+
 using BatmapHeaderBytes = std::array<std::byte, kSectorBytes>;
 
 struct BatmapHeader {

@@ -7,6 +7,7 @@
 
 #include "vhd/operations/check_bitmaps.h"
 #include "vhd/operations/findings.h"
+#include "vhd/read_vhd.h"
 
 namespace xenblk::vhd {
 namespace {
@@ -186,7 +187,9 @@ std::vector<BadEntry> bad_entries_of(const VhdLayout& layout) {
   return find_bad_entries(blocks, limits);
 }
 
-Expected<CheckReport> check_image(File& file, const CheckOptions& options) {
+namespace {
+
+Expected<CheckReport> look_for_all(File& file, const CheckOptions& options) {
   Findings findings;
   auto footers = read_footers(file);
   if (!footers && !is_of_content(footers.error())) return std::unexpected(footers.error());
@@ -202,6 +205,20 @@ Expected<CheckReport> check_image(File& file, const CheckOptions& options) {
   auto checked = check_dynamic(file, findings, *footers, options);
   if (!checked) return std::unexpected(checked.error());
   return findings.take();
+}
+
+}  // namespace
+
+// Whatever else opening has against the image is an error, too.
+Expected<CheckReport> check_image(File& file, const CheckOptions& options) {
+  auto report = look_for_all(file, options);
+  if (!report || report->has_errors()) return report;
+  const auto contents = read_vhd(file);
+  if (contents) return report;
+  if (!is_of_content(contents.error())) return std::unexpected(contents.error());
+  report->findings.insert(report->findings.begin(),
+                          {FindingLevel::error, "not_served", contents.error().text});
+  return report;
 }
 
 }  // namespace xenblk::vhd

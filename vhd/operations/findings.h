@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -31,8 +32,12 @@ class Findings {
       report_.findings.push_back(
           {count.level, count.code, fmt::format("and {} more", count.found - kOfOneCodeMax)});
     }
-    std::ranges::stable_sort(report_.findings, std::ranges::greater{}, &Finding::level);
-    return std::move(report_);
+    CheckReport sorted;
+    for (const auto level : {FindingLevel::error, FindingLevel::warning, FindingLevel::info}) {
+      std::ranges::copy_if(report_.findings, std::back_inserter(sorted.findings),
+                           [&](const Finding& finding) { return finding.level == level; });
+    }
+    return sorted;
   }
 
  private:

@@ -86,9 +86,14 @@ class Repair {
       return false;
     if (footers.end_offset + kFooterBytes != footers.file_bytes) return false;
     if (footers.chosen.uuid == Uuid{}) return false;
-    if (!layout.batmap) return true;
+    if (!may_use_batmap(layout)) return true;
     const auto bits = true_batmap(layout);
     return bits && !layout.batmap->bits.empty() && no_bit_too_many(*layout.batmap, *bits);
+  }
+
+  // Of other blocks nobody believes it.
+  static bool may_use_batmap(const VhdLayout& layout) {
+    return layout.batmap && layout.shape.block_bytes == kBatmapBlockBytes;
   }
 
   static bool no_bit_too_many(const Batmap& batmap, std::span<const std::byte> truth) {
@@ -199,7 +204,7 @@ class Repair {
   }
 
   Expected<void> rebuild_batmap(const VhdLayout& layout) {
-    if (!layout.batmap) return {};
+    if (!may_use_batmap(layout)) return {};
     const auto bits = true_batmap(layout);
     if (!bits) return failed(bits.error());
     if (layout.batmap->bits != *bits) report_.done.emplace_back("batmap: rebuilt");
