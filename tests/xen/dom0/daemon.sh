@@ -56,4 +56,6 @@ daemon_descriptors() {
 # A mapped grant is a mapping of /dev/xen/gntdev.
 daemon_mapped_grants() { grep -c /dev/xen/gntdev "/proc/$(<"$daemon_pid_file")/maps" || true; }
 
+no_grants_mapped() { [ "$(daemon_mapped_grants)" = 0 ]; }
+
 daemon_memory_kb() { awk '/^VmRSS:/ {print $2}' "/proc/$(<"$daemon_pid_file")/status"; }

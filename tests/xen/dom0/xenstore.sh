@@ -30,3 +30,9 @@ expect_no_backends() {
   left=$(xenstore-ls -f /local/domain/0/backend 2>/dev/null | grep -E '/vbd3?/[0-9]') || true
   [ -z "$left" ] || fail "left in XenStore: $(head -n 3 <<< "$left")"
 }
+
+# device_is_gone DISK, no_backends: to wait for what is expected.
+device_is_gone() { (expect_no_nodes_of_device "$(device_id "$1")") > /dev/null 2>&1; }
+no_backends() { (expect_no_backends) > /dev/null 2>&1; }
+
+no_backends_of_domain() { ! xenstore-ls -f /local/domain/0/backend 2>/dev/null | grep -qE "/vbd3?/$1/"; }

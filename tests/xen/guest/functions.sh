@@ -56,16 +56,16 @@ file_system() {
 
 # fio_verify DISK SIZE [FIO OPTIONS...]: random reads and writes, 32 at a time, each block read back and checked.
 fio_verify() {
-  disk=$1 size=$2
+  disk=$1 size=$2 said=$(mktemp "/tmp/fio.$1.XXXXXX")
   shift 2
   fio --name=verify --filename="/dev/$disk" --size="$size" --rw=randrw --rwmixread=30 --bs=4k --iodepth=32 \
     --ioengine=libaio --direct=1 --verify=crc32c --verify_fatal=1 --do_verify=1 --randseed="$$" \
-    "$@" > "/tmp/fio.$disk" 2>&1 || { fio_complaints; say "fio failed"; return; }
-  grep -qE 'err= *0' "/tmp/fio.$disk" || { fio_complaints; say "fio counted an error"; return; }
-  grep -E '^ +(read|write):' "/tmp/fio.$disk"
+    "$@" > "$said" 2>&1 || { fio_complaints "$said"; say "fio failed"; return; }
+  grep -qE 'err= *0' "$said" || { fio_complaints "$said"; say "fio counted an error"; return; }
+  grep -E '^ +(read|write):' "$said"
 }
 
-fio_complaints() { grep -iE 'verify:|error|err=|fio:' "/tmp/fio.$disk" | head -n 3; }
+fio_complaints() { grep -iE 'verify:|error|err=|fio:' "$1" | head -n 3; }
 
 # background_io DISK: verified I/O in a loop until background_end, which fails if any round did.
 background_io() {

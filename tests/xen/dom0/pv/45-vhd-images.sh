@@ -41,8 +41,6 @@ detach_vhd_images() {
   done
 }
 
-device_is_gone() { (expect_no_nodes_of_device "$(device_id "$1")") > /dev/null 2>&1; }
-
 expect_content() {
   expect_equal "the sum by $1" "$(<"$scratch/vhd.sum")" "$(sha256sum | cut -d' ' -f1)"
 }

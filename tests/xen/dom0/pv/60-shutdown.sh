@@ -16,14 +16,11 @@ images_are_identical() {
 }
 
 nothing_is_left() {
-  wait_for 30 expect_quietly_no_backends || true
+  wait_for 30 no_backends || true
   expect_no_backends
   wait_for 30 no_grants_mapped || fail "$(daemon_mapped_grants) grants are mapped with no guest there"
   expect_daemon_alive
 }
-
-expect_quietly_no_backends() { (expect_no_backends) > /dev/null 2>&1; }
-no_grants_mapped() { [ "$(daemon_mapped_grants)" = 0 ]; }
 
 check "the guest copies its VHD disk" copy_is_made
 check "the first guest powers off" guest_power_off linux
