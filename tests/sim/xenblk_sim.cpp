@@ -29,9 +29,10 @@ double seconds_since(Clock::time_point start) {
 }
 
 void say(const char* what, std::uint64_t seeds, const PowerCutResult& all, double seconds) {
-  fmt::print("{}: {} seeds, {} kills, {} power cuts in {:.0f} s: {:.0f} cuts a second\n", what,
-             seeds, all.kills, all.power_cuts, seconds,
-             static_cast<double>(all.cuts()) / std::max(seconds, 0.001));
+  fmt::print(
+      "{}: {} seeds, {} kills, {} power cuts, {} operations in {:.0f} s: {:.0f} cuts a second\n",
+      what, seeds, all.kills, all.power_cuts, all.operations, seconds,
+      static_cast<double>(all.cuts()) / std::max(seconds, 0.001));
   std::fflush(stdout);
 }
 
@@ -47,8 +48,7 @@ int simulate_vhd(const Options& options) {
     const auto seed = first + done;
     const bool faults = seed % 4 == 0;
     const auto result = run_power_cuts({.seed = seed, .faults = faults});
-    all.kills += result.kills;
-    all.power_cuts += result.power_cuts;
+    all.add(result);
     if (!result.wrong.empty()) {
       fmt::print("seed {}: {}\nagain: ./dev sim --target vhd --seed {}\n", seed, result.wrong,
                  seed);

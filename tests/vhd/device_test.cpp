@@ -3,24 +3,15 @@
 #include <gtest/gtest.h>
 
 #include "tests/vhd/blocking_disk.h"
-#include "tests/vhd/power_cut/power_cut.h"
-#include "tests/vhd/random_image.h"
+#include "tests/vhd/sim_disk.h"
+#include "vhd/create.h"
+#include "vhd/open_vhd.h"
 
 namespace xenblk::vhd {
 namespace {
 
 using test::BlockingDisk;
 using test::bytes_of;
-
-TEST(Device, LosesNothingThatWasPromisedWhereItCannotMakeHoles) {
-  const auto base = test::base_seed();
-  for (int i = 0; i < test::seed_count(3); ++i) {
-    const auto seed = base + static_cast<std::uint64_t>(i);
-    const auto result = power_cut::run_power_cuts(
-        {.seed = seed, .no_holes = true, .kind = power_cut::ScenarioKind::device});
-    ASSERT_EQ(result.wrong, "") << "XENBLK_TEST_SEED=" << seed;
-  }
-}
 
 TEST(Device, HasNoRoomForMoreBlocksThanItHolds) {
   constexpr std::uint64_t kDeviceBytes = 4U << 20;

@@ -16,7 +16,9 @@
 namespace xenblk::vhd {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__)
+constexpr int kImages = 3;  // one thread only
+#elif defined(__SANITIZE_ADDRESS__)
 constexpr int kImages = 12;
 #else
 constexpr int kImages = 100;

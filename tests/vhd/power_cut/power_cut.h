@@ -31,6 +31,12 @@ struct PowerCutResult {
   std::uint64_t failed_requests = 0;
   std::uint64_t operations = 0;  // that were completed
   std::uint64_t cuts() const { return kills + power_cuts; }
+  void add(const PowerCutResult& more) {
+    kills += more.kills;
+    power_cuts += more.power_cuts;
+    failed_requests += more.failed_requests;
+    operations += more.operations;
+  }
 };
 
 PowerCutResult run_power_cuts(const PowerCutPlan& plan);
