@@ -9,6 +9,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,10 +27,18 @@ struct MemoryContent {
   std::map<std::uint64_t, Page> pages;
   std::uint64_t size_bytes = 0;
   std::uint64_t transferred = 0;
+  std::uint64_t transfer_max = kTransferMax;
+  std::optional<unsigned> changes_left;  // after so many the file fails
 
   bool is_used_up(std::uint64_t bytes) {
     transferred += bytes;
-    return transferred > kTransferMax;
+    return transferred > transfer_max;
+  }
+  bool may_change() {
+    if (!changes_left) return true;
+    if (*changes_left == 0) return false;
+    --*changes_left;
+    return true;
   }
 
   void read(std::uint64_t offset, std::span<std::byte> buffer) const {
@@ -109,17 +118,19 @@ class MemoryFile final : public File {
     return {};
   }
   Expected<void> write_at(std::uint64_t offset, std::span<const std::byte> data) override {
-    if (content_.is_used_up(data.size())) return fail_os(EIO, "write");
+    if (content_.is_used_up(data.size()) || !content_.may_change()) return fail_os(EIO, "write");
     if (!content_.write(offset, data)) return fail_os(ENOSPC, "write");
     return {};
   }
   Expected<void> sync_data() override { return {}; }
   Expected<std::uint64_t> size_bytes() override { return content_.size_bytes; }
   Expected<void> truncate(std::uint64_t bytes) override {
+    if (!content_.may_change()) return fail_os(EIO, "truncate");
     content_.resize(bytes);
     return {};
   }
   Expected<void> punch_hole(std::uint64_t offset, std::uint64_t bytes) override {
+    if (!content_.may_change()) return fail_os(EIO, "punch");
     content_.punch(offset, bytes);
     return {};
   }
