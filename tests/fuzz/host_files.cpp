@@ -179,10 +179,23 @@ class HostLab {
   const bool on_raw_;
 };
 
+void use_null(std::uint64_t sectors) {
+  vhd::ImageRegistry registry;
+  auto image = registry.open({vhd::Format::null, {}, {sectors}}, Access::read_write);
+  FUZZ_EXPECT_OK(image);
+  {
+    SectorMap map(0);
+    ShuffledEngine engine(1, 0);
+    Session(**image, map, engine).read_all({});
+  }
+  FUZZ_EXPECT_OK(registry.close(std::move(*image)));
+}
+
 }  // namespace
 
 void host_files(Input input) {
   Reader reader(input);
+  use_null(1 + reader.u8());
   Files files;
   const auto built = build_chain(reader, files);
   if (built.refused) return;

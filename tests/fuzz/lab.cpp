@@ -5,6 +5,7 @@
 
 #include "tests/fuzz/repaired.h"
 #include "tests/vhd/memory_store.h"
+#include "vhd/format/saved_metadata.h"
 #include "vhd/operations/compare.h"
 #include "vhd/operations/relink.h"
 #include "vhd/operations/repair.h"
@@ -82,6 +83,7 @@ void Lab::step(Reader& reader) {
       relink(reader);
       break;
     default:
+      if (reader.u8() % 8 == 7) return recover_from_anything(reader);
       write(reader);
       break;
   }
@@ -139,7 +141,12 @@ void Lab::renew() {
 
 void Lab::check() {
   auto file = last_file(Access::read_only);
-  const auto report = vhd::check_image(file);
+  const auto report = vhd::check_image(
+      file, {.find_parent = [&](const vhd::VhdLayout& layout) -> Expected<vhd::Uuid> {
+        const auto found = find_parent(files_, last_number(), vhd::parent_reference(layout));
+        if (!found) return std::unexpected(found.error());
+        return found->level->facts().uuid.value_or(vhd::Uuid{});
+      }});
   if (!report) return FUZZ_EXPECT(is_used_up());
   for (const auto& finding : report->findings) FUZZ_EXPECT(!finding.text.empty());
   if (sound_) FUZZ_EXPECT(!report->has_errors());
@@ -178,6 +185,26 @@ void Lab::recover(vhd::MetadataStore& journal) {
   FUZZ_EXPECT(vhd::recover_resize(file, journal));
 }
 
+// A journal may be of another image, or damaged: then nothing is known of this one any more.
+void Lab::recover_from_anything(Reader& reader) {
+  if (last().size_bytes < 1024 || last().size_bytes % kSectorBytes != 0) return;
+  vhd::SavedMetadata saved{
+      parent_number() ? uuid_of_level(last_number()) : uuid_of_level(0), last().size_bytes, {}};
+  saved.ranges.push_back({0, std::vector<std::byte>(512)});
+  saved.ranges.push_back({last().size_bytes - 512, std::vector<std::byte>(512)});
+  test::MemoryStore journal;
+  journal.saved = vhd::encode(saved);
+  auto& bytes = *journal.saved;
+  const auto patched = std::as_bytes(reader.bytes(reader.u8() % 16));
+  const auto at = reader.below(bytes.size());
+  std::ranges::copy(patched.first(std::min(patched.size(), bytes.size() - at)), &bytes[at]);
+  if (const auto cut = reader.u8(); cut % 4 == 3) bytes.resize(bytes.size() - cut);
+  auto file = last_file(reader.u8() % 8 == 7 ? Access::read_only : Access::read_write);
+  const auto recovered = vhd::recover_resize(file, journal);
+  if (!recovered) FUZZ_EXPECT(!recovered.error().text.empty());
+  given_up_ = true;
+}
+
 void Lab::resize(Reader& reader) {
   const auto before = capacity();
   const auto change = reader.u16();
@@ -203,6 +230,7 @@ bool Lab::run_copy(Reader& reader, Image& source, Image& target, vhd::TargetCont
                   .requests = 1 + dice % 3U,
                   .source_name = "source",
                   .target_name = "target"});
+  if (dice == 0xfe) copy.stop();
   run(engine, copy, poll_shuffled);
   return copy.result().has_value();
 }

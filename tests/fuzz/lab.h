@@ -20,6 +20,7 @@ class Lab {
   Lab& operator=(const Lab&) = delete;
 
   void step(Reader& reader);
+  bool is_given_up() const { return given_up_; }
 
  private:
   static constexpr std::uint64_t kTransferMax = std::uint64_t{6} << 20;
@@ -32,6 +33,7 @@ class Lab {
   void coalesce(Reader& reader);
   void relink(Reader& reader);
   void write(Reader& reader);
+  void recover_from_anything(Reader& reader);
 
   Expected<std::unique_ptr<Image>> open(Access access);
   // True when the image can be opened and read: then it shows what it must.
@@ -59,6 +61,7 @@ class Lab {
   std::array<std::uint64_t, 3> places_;
   std::uint64_t block_sectors_;
   bool readable_ = false;
+  bool given_up_ = false;
 };
 
 }  // namespace xenblk::fuzz

@@ -43,6 +43,12 @@ void open_vhd(Input input) {
       block_sectors = build_chain(reader, files).block_sectors;
       for (auto& file : files) damage(reader, file);
       break;
+    case 5:
+      // With room for more, and the footer where it was: as after copying an image to a device.
+      block_sectors = build_image(reader, files.emplace_back()).block_sectors;
+      files.back().resize(files.back().size_bytes + reader.u8() * std::uint64_t{4096});
+      files.back().is_device = true;
+      break;
     default:
       block_sectors = build_image(reader, files.emplace_back()).block_sectors;
       damage(reader, files.back());

@@ -17,7 +17,8 @@ void operations(Input input) {
   }
   Lab lab(std::move(files), built, known);
   constexpr int kStepsMax = 6;
-  for (int step = 0; step < kStepsMax && !reader.empty(); ++step) lab.step(reader);
+  for (int step = 0; step < kStepsMax && !reader.empty() && !lab.is_given_up(); ++step)
+    lab.step(reader);
 }
 
 }  // namespace xenblk::fuzz
