@@ -9,6 +9,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,10 +27,19 @@ struct MemoryContent {
   std::map<std::uint64_t, Page> pages;
   std::uint64_t size_bytes = 0;
   std::uint64_t transferred = 0;
+  std::uint64_t transfer_max = kTransferMax;
+  bool is_device = false;                // it keeps its size, and makes no holes
+  std::optional<unsigned> changes_left;  // after so many the file fails
 
   bool is_used_up(std::uint64_t bytes) {
     transferred += bytes;
-    return transferred > kTransferMax;
+    return transferred > transfer_max;
+  }
+  bool may_change() {
+    if (!changes_left) return true;
+    if (*changes_left == 0) return false;
+    --*changes_left;
+    return true;
   }
 
   void read(std::uint64_t offset, std::span<std::byte> buffer) const {
@@ -109,17 +119,24 @@ class MemoryFile final : public File {
     return {};
   }
   Expected<void> write_at(std::uint64_t offset, std::span<const std::byte> data) override {
-    if (content_.is_used_up(data.size())) return fail_os(EIO, "write");
+    if (content_.is_used_up(data.size()) || !content_.may_change()) return fail_os(EIO, "write");
+    if (content_.is_device && offset + data.size() > content_.size_bytes) {
+      return fail_os(ENOSPC, "write");
+    }
     if (!content_.write(offset, data)) return fail_os(ENOSPC, "write");
     return {};
   }
   Expected<void> sync_data() override { return {}; }
   Expected<std::uint64_t> size_bytes() override { return content_.size_bytes; }
   Expected<void> truncate(std::uint64_t bytes) override {
+    if (content_.is_device) return fail_os(EINVAL, "truncate");
+    if (!content_.may_change()) return fail_os(EIO, "truncate");
     content_.resize(bytes);
     return {};
   }
   Expected<void> punch_hole(std::uint64_t offset, std::uint64_t bytes) override {
+    if (content_.is_device) return fail_os(EOPNOTSUPP, "punch");
+    if (!content_.may_change()) return fail_os(EIO, "punch");
     content_.punch(offset, bytes);
     return {};
   }
@@ -133,7 +150,7 @@ class MemoryFile final : public File {
     while (content_.pages.contains(page)) ++page;
     return std::min(content_.size_bytes, std::max(offset, page * kPageBytes));
   }
-  bool is_block_device() const override { return false; }
+  bool is_block_device() const override { return content_.is_device; }
   Access access() const override { return access_; }
   std::uint32_t alignment_bytes() const override { return kSectorBytes; }
   int descriptor() const override { return -1; }

@@ -45,7 +45,7 @@ void SectorMap::add_place(std::uint64_t sector) {
 void SectorMap::expect(std::uint64_t sector, std::span<const std::byte, kSectorBytes> data) {
   const auto word = word_of(data);
   const auto found = sectors_.find(sector);
-  if (found == sectors_.end() && rest_) {
+  if (found == sectors_.end() && rest_ && sector < rest_end_) {
     FUZZ_EXPECT(word == *rest_);
   } else if (found == sectors_.end()) {
     sectors_[sector] = word;

@@ -2,6 +2,7 @@
 // everything it reads beside a map of sectors.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -22,6 +23,11 @@ class SectorMap {
   explicit SectorMap(std::optional<std::uint64_t> rest) : rest_(rest) {}
 
   void know(const KnownSectors& sectors);
+  // From there on it is learnt by reading.
+  void forget_from(std::uint64_t first) {
+    std::erase_if(sectors_, [&](const auto& sector) { return sector.first >= first; });
+    rest_end_ = std::min(rest_end_, first);
+  }
   void set(std::uint64_t sector, std::uint64_t value) { sectors_[sector] = value; }
   // A request on it failed: until the next one that does not, it holds the old or the new, and
   // after another opening perhaps the other of them.
@@ -33,6 +39,7 @@ class SectorMap {
 
  private:
   std::optional<std::uint64_t> rest_;
+  std::uint64_t rest_end_ = ~std::uint64_t{0};
   std::vector<std::uint64_t> places_;
   std::unordered_map<std::uint64_t, std::optional<std::uint64_t>> sectors_;
 };

@@ -16,15 +16,20 @@ void footer(Input input);
 void block_table(Input input);
 void open_vhd(Input input);
 void use_vhd(Input input);
+void use_chain(Input input);
+void operations(Input input);
+void host_files(Input input);
 
 struct Target {
   std::string_view name;
   void (*run)(Input);
+  bool slow = false;  // waits for a disk
 };
 inline constexpr std::array kTargets{
     Target{"image_spec", image_spec},   Target{"footer", footer},
     Target{"block_table", block_table}, Target{"open_vhd", open_vhd},
-    Target{"use_vhd", use_vhd},
+    Target{"use_vhd", use_vhd},         Target{"use_chain", use_chain},
+    Target{"operations", operations},   Target{"host_files", host_files, true},
 };
 
 // Our own assertions say as little as they must; this one is for what a test expects.
@@ -34,3 +39,8 @@ inline constexpr std::array kTargets{
 
 #define FUZZ_EXPECT(expectation) \
   ((expectation) ? void() : ::xenblk::fuzz::broken(#expectation, __FILE__, __LINE__))
+// Of an Expected: why not is said, too.
+#define FUZZ_EXPECT_OK(result)                                                                 \
+  ((result) ? void()                                                                           \
+            : ::xenblk::fuzz::broken((#result ": " + (result).error().text).c_str(), __FILE__, \
+                                     __LINE__))

@@ -12,16 +12,20 @@
 #include "vhd/create.h"
 #include "vhd/host_file.h"
 #include "vhd/image_registry.h"
+#include "vhd/operations/snapshot.h"
 
 namespace xenblk::vhd {
 namespace {
 
 #if defined(__SANITIZE_THREAD__)
 constexpr int kImages = 3;  // one thread only
+constexpr int kChains = 1;
 #elif defined(__SANITIZE_ADDRESS__)
 constexpr int kImages = 12;
+constexpr int kChains = 4;
 #else
-constexpr int kImages = 100;
+constexpr int kImages = 200;
+constexpr int kChains = 60;
 #endif
 
 int run(const std::string& command) {
@@ -56,7 +60,15 @@ class RandomImages : public ::testing::Test {
   };
   Piece change() {
     const auto count = std::min(sectors_, 1 + random(random(3) == 0 ? 200 : 12));
-    Piece piece{random(sectors_ - count + 1), test::bytes_of(count, 0)};
+    return change_at(random(sectors_ - count + 1), count);
+  }
+  // As many sectors as have their bits in a byte.
+  Piece change_bytes_of_bitmap() {
+    const auto first = random(sectors_) / 8 * 8;
+    return change_at(first, std::min(sectors_ - first, 8 * (1 + random(30))));
+  }
+  Piece change_at(std::uint64_t first, std::uint64_t count) {
+    Piece piece{first, test::bytes_of(count, 0)};
     const auto value = random_();
     for (std::size_t i = 0; i < piece.data.size(); ++i) {
       piece.data[i] = static_cast<std::byte>(value >> (i % 8 * 8) ^ i / kSectorBytes);
@@ -65,11 +77,11 @@ class RandomImages : public ::testing::Test {
     return piece;
   }
 
-  void write_by_us(const std::string& vhd) {
+  void write_by_us(const std::string& vhd, bool bytes_of_bitmap = false) {
     auto image = open_by_us(vhd, Access::read_write);
     test::BlockingDisk guest(*image, engine_);
     for (auto pieces = random(8); pieces > 0; --pieces) {
-      const auto piece = change();
+      const auto piece = bytes_of_bitmap ? change_bytes_of_bitmap() : change();
       ASSERT_EQ(guest.write(piece.first, piece.data), IoStatus::okay);
     }
     ASSERT_TRUE(registry_.close(std::move(image)));
@@ -97,10 +109,13 @@ class RandomImages : public ::testing::Test {
   }
 
   void expect_read_by_libvhdi(const std::string& chain) {
-    std::ofstream(path("list")) << path("raw") << '\t' << chain << '\n';
-    const auto script = std::filesystem::path(__FILE__).parent_path() / "oracle_vhdi.py";
-    EXPECT_EQ(std::system(("/usr/bin/python3 " + script.string() + " <" + path("list")).c_str()),
-              0);
+    expect_all_read_by_libvhdi(path("raw") + "\t" + chain + "\n");
+  }
+
+  // One process for many: it takes longer to start than to read.
+  void expect_all_read_by_libvhdi(const std::string& list) {
+    std::ofstream(path("list")) << list;
+    EXPECT_EQ(std::system(("/usr/bin/python3 " XENBLK_ORACLE_VHDI " <" + path("list")).c_str()), 0);
   }
 
   // A block of which some sectors were never written.
@@ -123,8 +138,8 @@ class RandomImages : public ::testing::Test {
     maker.add_block(block, bits, data, random(2) == 0 ? random(20) : 0);
   }
 
-  void save_raw() const {
-    std::ofstream(path("raw"), std::ios::binary)
+  void save_raw(const std::string& name = "raw") const {
+    std::ofstream(path(name), std::ios::binary)
         .write(reinterpret_cast<const char*>(expected_.data()),
                static_cast<std::streamsize>(expected_.size()));
   }
@@ -162,6 +177,44 @@ TEST_F(RandomImages, OfOursAreReadByTheOthers) {
     if (i % 4 == 0) expect_read_by_libvhdi(path("a.vhd"));
     std::filesystem::remove(path("a.vhd"));
   }
+}
+
+// From two levels to four. qemu-img takes a child for a dynamic image, and libvhdi 20210425 reads
+// bits of one byte that differ wrongly.
+TEST_F(RandomImages, OfOursInChainsAreReadByTheOthers) {
+  constexpr int kChainsAtOnce = 10;
+  int levels_of_all = 0;
+  std::string list;
+  for (int i = 0; i < kChains && !HasFailure(); ++i) {
+    const auto name = [&](std::uint64_t level) {
+      return std::to_string(i) + "-" + std::to_string(level) + ".vhd";
+    };
+    sectors_ = 16 + random(3 * 4096);
+    expected_.assign(sectors_ * kSectorBytes, std::byte{0});
+    const auto type = random(8) == 0 ? DiskType::fixed : DiskType::dynamic;
+    const bool bytes_of_bitmap = i % 2 == 0;
+    ASSERT_TRUE(create_vhd_file(path(name(0)), {.capacity = {sectors_}, .type = type}));
+    write_by_us(name(0), bytes_of_bitmap);
+    const auto levels = 2 + random(3);
+    std::string chain = path(name(0));
+    for (std::uint64_t level = 1; level < levels; ++level) {
+      ASSERT_TRUE(make_snapshot({path(name(level - 1)), path(name(level)), {}}, Format::vhd));
+      write_by_us(name(level), bytes_of_bitmap);
+      chain = path(name(level)) + "\t" + chain;
+    }
+    expect_read_by_us(name(levels - 1));
+    expect_read_by_seven_zip(name(levels - 1));
+    save_raw("raw" + std::to_string(i));
+    if (bytes_of_bitmap) list += path("raw" + std::to_string(i)) + "\t" + chain + "\n";
+    levels_of_all += static_cast<int>(levels);
+    if (i % kChainsAtOnce < kChainsAtOnce - 1 && i + 1 < kChains) continue;
+    expect_all_read_by_libvhdi(list);
+    list.clear();
+    for (const auto& entry : std::filesystem::directory_iterator(path(""))) {
+      std::filesystem::remove(entry.path());
+    }
+  }
+  std::cout << kChains << " chains of " << levels_of_all << " images\n";
 }
 
 TEST_F(RandomImages, OfQemuAreServedAndStayReadableForIt) {
