@@ -222,18 +222,18 @@ class SampleImage : public ::testing::TestWithParam<Sample> {
 };
 INSTANTIATE_TEST_SUITE_P(
     Each, SampleImage,
-    ::testing::Values(
-        Sample{"d2v-zerofilled.vhd.bz2", 263454720,
-               "1ba076be94a8a64541c25aae8d5a5f8b0da758c3797af597e03acb431ff8d143"},
-        Sample{"ext2.vhd.gz", 4212736,
-               "870be7ae16c1fa8faab05c6eb9205dc9a7ae35c5f552c5cf8a267c0bc6a5cb99"},
-        // All zeroes; hashing 127 GiB takes too long, so only the size is compared.
-        Sample{"virtualpc-dynamic.vhd.bz2", 136363130880, ""},
-        Sample{"hyperv2012r2-dynamic.vhd.bz2", 136365211648, ""},
-        Sample{"afl5.img.bz2", 0, "header's offset 0x200 is not a sector within the file"},
-        Sample{"fat-differential.vhd.gz", 0, ": No such file or directory"},
-        Sample{"image.vhd.gz", 0, "checksum is 0xfffff683, not 0xffffef25"},
-        Sample{"image-differential.vhd.gz", 0, "checksum is"}),
+    ::testing::Values(Sample{"d2v-zerofilled.vhd.bz2", 263454720,
+                             "1ba076be94a8a64541c25aae8d5a5f8b0da758c3797af597e03acb431ff8d143"},
+                      Sample{"ext2.vhd.gz", 4212736,
+                             "870be7ae16c1fa8faab05c6eb9205dc9a7ae35c5f552c5cf8a267c0bc6a5cb99"},
+                      // All zeroes; hashing 127 GiB takes too long, so only the size is compared.
+                      Sample{"virtualpc-dynamic.vhd.bz2", 136363130880, ""},
+                      Sample{"hyperv2012r2-dynamic.vhd.bz2", 136365211648, ""},
+                      Sample{"afl5.img.bz2", 0,
+                             "header's offset 0x200 is not a sector within the file"},
+                      Sample{"fat-differential.vhd.gz", 0, ": No such file or directory"},
+                      Sample{"image.vhd.gz", 0, "checksum is 0xfffff683, not 0xffffef25"},
+                      Sample{"image-differential.vhd.gz", 0, "checksum is"}),
     [](const auto& param) {
       std::string name = param.param.name;
       std::erase_if(name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; });
