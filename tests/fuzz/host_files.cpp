@@ -195,7 +195,7 @@ void use_null(std::uint64_t sectors) {
 
 void host_files(Input input) {
   Reader reader(input);
-  use_null(1 + reader.u8());
+  use_null(1 + input.size());
   Files files;
   const auto built = build_chain(reader, files);
   if (built.refused) return;

@@ -60,7 +60,8 @@ Lab::Lab(Files files, const Built& built, const std::optional<KnownSectors>& kno
 }
 
 void Lab::step(Reader& reader) {
-  switch (reader.u8() % 8) {
+  const auto kind = reader.u8();
+  switch (kind % 8) {
     case 0:
       check();
       break;
@@ -83,7 +84,7 @@ void Lab::step(Reader& reader) {
       relink(reader);
       break;
     default:
-      if (reader.u8() % 8 == 7) return recover_from_anything(reader);
+      if (kind == 0xff) return recover_from_anything(reader);
       write(reader);
       break;
   }
