@@ -199,7 +199,7 @@ void Lab::recover_from_anything(Reader& reader) {
   const auto patched = std::as_bytes(reader.bytes(reader.u8() % 16));
   const auto at = reader.below(bytes.size());
   std::ranges::copy(patched.first(std::min(patched.size(), bytes.size() - at)), &bytes[at]);
-  if (const auto cut = reader.u8(); cut % 4 == 3) bytes.resize(bytes.size() - cut);
+  if (const auto cut = reader.u8(); cut % 4 == 3) bytes.erase(bytes.end() - cut, bytes.end());
   auto file = last_file(reader.u8() % 8 == 7 ? Access::read_only : Access::read_write);
   const auto recovered = vhd::recover_resize(file, journal);
   if (!recovered) FUZZ_EXPECT(!recovered.error().text.empty());
