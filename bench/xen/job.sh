@@ -43,20 +43,19 @@ memory = 512' "'phy:/dev/loop0,xvda,w'" "'phy:/dev/vdd,xvdb,w'" \
   guest_expect bench 90 'for disk in xvda xvdb xvdc xvdd xvde xvdf xvdg; do disk_appears $disk || exit; done'
 }
 
-# attach DISK PARAMS: the nodes that a toolstack makes, under vbd3.
+# attach DISK PARAMS: the nodes that a toolstack makes, under vbd3. The directories come first, since their nodes inherit
+# who may read them; then all nodes in one transaction, which is what xenstore-write makes of its arguments.
 attach() {
-  local domid device back front node
+  local domid device back front
   domid=$(guest_domid bench) device=$(device_id "$1")
   back=/local/domain/0/backend/vbd3/$domid/$device front=/local/domain/$domid/device/vbd/$device
-  for node in "frontend $front" "frontend-id $domid" "online 1" "params $2" "mode w" "type phy" "device-type disk" \
-    "removable 0" "state 1"; do
-    xenstore-write "$back/${node%% *}" "${node#* }"
-  done
-  xenstore-chmod -r "$back" n0 "r$domid"
-  for node in "backend $back" "backend-id 0" "virtual-device $device" "device-type disk" "state 1"; do
-    xenstore-write "$front/${node%% *}" "${node#* }"
-  done
-  xenstore-chmod -r "$front" "n$domid" r0
+  xenstore-write "$back" "" "$front" ""
+  xenstore-chmod "$back" n0 "r$domid"
+  xenstore-chmod "$front" "n$domid" r0
+  xenstore-write "$back/frontend" "$front" "$back/frontend-id" "$domid" "$back/online" 1 "$back/params" "$2" \
+    "$back/mode" w "$back/type" phy "$back/device-type" disk "$back/removable" 0 "$back/state" 1 \
+    "$front/backend" "$back" "$front/backend-id" 0 "$front/virtual-device" "$device" "$front/device-type" disk \
+    "$front/state" 1
 }
 
 disk_of() {
