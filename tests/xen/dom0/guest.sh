@@ -27,6 +27,15 @@ END
   guest_await_text "$name" "GUEST-READY" 120
 }
 
+# two_disk_guest_create NAME "CONFIGURATION LINES": a raw disk xvda and a VHD xvdb of its own, 64 MiB each; returns when
+# the guest sees both.
+two_disk_guest_create() {
+  truncate -s 64M "$images/$1.img"
+  qemu-img create -q -f vpc -o subformat=dynamic,force_size=on "$images/$1.vhd" 64M
+  linux_guest_create "$1" "$2" "$(disk xvda rw "raw:$images/$1.img")" "$(disk xvdb rw "vhd:$images/$1.vhd")"
+  guest_expect "$1" 90 'disk_appears xvda && disk_appears xvdb'
+}
+
 # grub_create NAME "CONFIGURATION LINES" DISK...: a PV boot loader as the guest. It does what /boot/grub/grub.cfg on
 # one of its disks says, and its blkfront is not the kernel's.
 grub_create() {

@@ -2,11 +2,7 @@
 # shellcheck shell=bash
 
 wide_guest_starts() {
-  truncate -s 64M "$images/wide.img"
-  qemu-img create -q -f vpc -o subformat=dynamic,force_size=on "$images/wide.vhd" 64M
-  GUEST_ARGUMENTS=xen_blkfront.max_ring_page_order=4 linux_guest_create wide 'vcpus = 2' \
-    "$(disk xvda rw "raw:$images/wide.img")" "$(disk xvdb rw "vhd:$images/wide.vhd")"
-  guest_expect wide 90 'disk_appears xvda && disk_appears xvdb'
+  GUEST_ARGUMENTS=xen_blkfront.max_ring_page_order=4 two_disk_guest_create wide 'vcpus = 2'
 }
 
 wide_ring_is_negotiated() {

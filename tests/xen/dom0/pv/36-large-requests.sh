@@ -2,11 +2,7 @@
 # shellcheck shell=bash
 
 large_guest_starts() {
-  truncate -s 64M "$images/large.img"
-  qemu-img create -q -f vpc -o subformat=dynamic,force_size=on "$images/large.vhd" 64M
-  GUEST_ARGUMENTS=xen_blkfront.max_indirect_segments=256 linux_guest_create large 'vcpus = 1' \
-    "$(disk xvda rw "raw:$images/large.img")" "$(disk xvdb rw "vhd:$images/large.vhd")"
-  guest_expect large 90 'disk_appears xvda && disk_appears xvdb'
+  GUEST_ARGUMENTS=xen_blkfront.max_indirect_segments=256 two_disk_guest_create large 'vcpus = 1'
 }
 
 # Were a request of the guest split, its kernel would count more than one.

@@ -2,11 +2,7 @@
 # shellcheck shell=bash
 
 doomed_guest_starts() {
-  truncate -s 64M "$images/doomed.img"
-  qemu-img create -q -f vpc -o subformat=dynamic,force_size=on "$images/doomed.vhd" 64M
-  GUEST_ARGUMENTS=xen_blkfront.max_ring_page_order=4 linux_guest_create doomed 'vcpus = 2' \
-    "$(disk xvda rw "raw:$images/doomed.img")" "$(disk xvdb rw "vhd:$images/doomed.vhd")"
-  guest_expect doomed 90 'disk_appears xvda && disk_appears xvdb'
+  GUEST_ARGUMENTS=xen_blkfront.max_ring_page_order=4 two_disk_guest_create doomed 'vcpus = 2'
   guest_expect doomed 30 'full_load xvda && full_load xvdb'
 }
 
