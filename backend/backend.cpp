@@ -1,6 +1,7 @@
 #include "backend/backend.h"
 
 #include <fmt/format.h>
+#include <sched.h>
 #include <spdlog/logger.h>
 
 #include <utility>
@@ -35,6 +36,17 @@ std::string_view below_kind(std::string_view path, const std::string& kind) {
   return path;
 }
 
+std::vector<std::uint32_t> allowed_cpus() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  std::vector<std::uint32_t> cpus;
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return cpus;
+  for (std::uint32_t cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &allowed)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
+
 // Nothing is offered that the workers have no memory for.
 BackendOptions with_what_fits(BackendOptions options) {
   if (options.worker.arena_bytes < ringio::kIndirectArenaBytes) {
@@ -64,9 +76,11 @@ Backend::Backend(EventLoop& loop, BackendOptions options, spdlog::logger& log)
       opener_(loop, options_.images, options_.open_image) {}
 
 Expected<void> Backend::start_workers(Xen& xen) {
+  const auto cpus = options_.pin_workers ? allowed_cpus() : std::vector<std::uint32_t>{};
   for (std::uint32_t index = 0; index < options_.workers; ++index) {
     auto options = options_.worker;
     options.name = fmt::format("worker-{}", index);
+    if (options_.workers <= cpus.size()) options.cpu = cpus[index];
     auto worker = ringio::Worker::start(xen, std::move(options));
     if (!worker) return std::unexpected(std::move(worker.error()));
     workers_.workers.push_back(std::move(*worker));

@@ -28,6 +28,7 @@ struct BackendOptions {
   std::vector<std::string> kinds{"vbd", "vbd3"};  // backend/<kind> directories to serve
   negotiation::Offer offer;
   std::uint32_t workers = 1;
+  bool pin_workers = false;  // each to a CPU of its own, if there are as many
   ringio::WorkerOptions worker;
   vhd::ImageRegistryOptions images;
   ImageOpener::OpenImage open_image;  // stands in for image files

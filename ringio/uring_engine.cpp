@@ -23,8 +23,26 @@ constexpr std::uint32_t kCompletionsReserved = 64;
 // An SQE's length has 32 bits and Linux moves at most 2 GiB less a page at once.
 constexpr std::uint64_t kMaxTransferBytes = std::uint64_t{1} << 30;
 
-// What an SQE's user_data points to, told apart by the lowest bit.
+// 256 event channels.
+constexpr std::size_t kStreamWriteBytesMax = 1024;
+
+// What an SQE's user_data points to, told apart by the lowest bits.
+constexpr std::uint64_t kIoTag = 0;
 constexpr std::uint64_t kWatchTag = 1;
+constexpr std::uint64_t kReadTag = 2;
+constexpr std::uint64_t kWriteTag = 3;
+constexpr std::uint64_t kTags = 3;
+
+std::uint64_t tagged(const void* pointer, std::uint64_t tag) {
+  const auto address = reinterpret_cast<std::uintptr_t>(pointer);
+  assert((address & kTags) == 0);
+  return address | tag;
+}
+
+template <class T>
+T& untagged(std::uint64_t data) {
+  return *reinterpret_cast<T*>(data & ~kTags);
+}
 
 std::uint32_t setup_flags(UringFlavour flavour) {
   switch (flavour) {
@@ -54,6 +72,8 @@ class UringEngine::Impl {
   void post(Task& task) noexcept;
   void turn(std::chrono::nanoseconds patience) noexcept;
   void watch(Watch& watch) noexcept;
+  void read(StreamRead& read) noexcept;
+  bool write(StreamWriter& writer, std::span<const std::byte> bytes) noexcept;
 
   UringFlavour flavour() const { return flavour_; }
   bool has_fixed_memory() const { return !fixed_memory_.empty(); }
@@ -65,11 +85,14 @@ class UringEngine::Impl {
   bool run_tasks() noexcept;
   void enter(std::chrono::nanoseconds patience) noexcept;
   void reap() noexcept;
+  void dispatch(std::uint64_t data, int result, bool more) noexcept;
+  void stop_reading() noexcept;
   void complete(IoOp& op, int result) noexcept;
   void prepare(io_uring_sqe& sqe, IoOp& op) const noexcept;
   void prepare_transfer(io_uring_sqe& sqe, IoOp& op) const noexcept;
   bool in_fixed_memory(const std::byte* buffer, std::uint64_t bytes) const noexcept;
   io_uring_sqe* next_sqe() noexcept;
+  io_uring_sqe& certain_sqe() noexcept;
 
   Mailbox mailbox_;
   Watch mailbox_watch_;
@@ -80,6 +103,10 @@ class UringEngine::Impl {
   std::span<std::byte> fixed_memory_;
   std::uint32_t in_kernel_max_ = 0;
   std::uint32_t in_kernel_ = 0;
+  StreamRead* reading_ = nullptr;  // in the kernel
+  bool write_waits_ = false;       // for the next enter()
+  alignas(8) std::array<std::byte, kStreamWriteBytesMax> written_ = {};
+  std::size_t written_bytes_ = 0;
   // In the order of submission; these have no SQE yet.
   boost::intrusive::list<IoOp> waiting_;
   TaskList own_tasks_;
@@ -130,7 +157,21 @@ int UringEngine::Impl::open(const UringOptions& options) {
 UringEngine::Impl::~Impl() {
   assert(in_kernel_ == 0 && waiting_.empty());
   assert(own_tasks_.empty());
-  if (open_) io_uring_queue_exit(&ring_);
+  if (!open_) return;
+  stop_reading();
+  io_uring_queue_exit(&ring_);
+}
+
+// The kernel ends what is under way only some time after the ring is closed, and the buffer is the
+// caller's again before that.
+void UringEngine::Impl::stop_reading() noexcept {
+  if (reading_ == nullptr) return;
+  io_uring_prep_cancel64(&certain_sqe(), tagged(reading_, kReadTag), 0);
+  reading_->done = [](StreamRead&, std::size_t) noexcept {};
+  while (reading_ != nullptr) {
+    enter(kForever);
+    reap();
+  }
 }
 
 void UringEngine::Impl::submit(IoOp& op) noexcept {
@@ -150,9 +191,7 @@ bool UringEngine::Impl::start(IoOp& op) noexcept {
   io_uring_sqe* sqe = next_sqe();
   if (sqe == nullptr) return false;
   prepare(*sqe, op);
-  const auto pointer = reinterpret_cast<std::uintptr_t>(&op);
-  assert((pointer & kWatchTag) == 0);
-  io_uring_sqe_set_data64(sqe, pointer);
+  io_uring_sqe_set_data64(sqe, tagged(&op, kIoTag));
   ++in_kernel_;
   return true;
 }
@@ -194,6 +233,17 @@ void UringEngine::Impl::prepare_transfer(io_uring_sqe& sqe, IoOp& op) const noex
     fixed ? io_uring_prep_write_fixed(&sqe, descriptor, buffer, bytes, offset, 0)
           : io_uring_prep_write(&sqe, descriptor, buffer, bytes, offset);
   }
+}
+
+// Handing over what is queued makes room.
+io_uring_sqe& UringEngine::Impl::certain_sqe() noexcept {
+  io_uring_sqe* sqe = next_sqe();
+  if (sqe == nullptr) {
+    [[maybe_unused]] const int result = io_uring_submit(&ring_);
+    sqe = next_sqe();
+  }
+  assert(sqe != nullptr);
+  return *sqe;
 }
 
 bool UringEngine::Impl::in_fixed_memory(const std::byte* buffer,
@@ -266,6 +316,7 @@ void UringEngine::Impl::enter(std::chrono::nanoseconds patience) noexcept {
   // mean that we used the ring wrongly.
   assert(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY ||
          result == -ETIME || result == -ENOMEM);
+  if (io_uring_sq_ready(&ring_) == 0) write_waits_ = false;
 }
 
 void UringEngine::Impl::reap() noexcept {
@@ -278,16 +329,32 @@ void UringEngine::Impl::reap() noexcept {
     const int result = cqe->res;
     const bool more = (cqe->flags & IORING_CQE_F_MORE) != 0;
     io_uring_cqe_seen(&ring_, cqe);
-    if ((data & kWatchTag) == 0) {
-      complete(*reinterpret_cast<IoOp*>(data), result);
-      continue;
-    }
-    auto& watched = *reinterpret_cast<Watch*>(data & ~kWatchTag);
-    // Armed again before it is read: what comes in between is then reported. A descriptor that
-    // cannot be watched at all is not tried again.
-    if (!more && result >= 0) watch(watched);
-    watched.ready(watched);
+    dispatch(data, result, more);
   }
+}
+
+void UringEngine::Impl::dispatch(std::uint64_t data, int result, bool more) noexcept {
+  if (data == 0) return;  // the cancelling itself
+  switch (data & kTags) {
+    case kIoTag:
+      return complete(untagged<IoOp>(data), result);
+    case kReadTag: {
+      auto& read = untagged<StreamRead>(data);
+      reading_ = nullptr;
+      return read.done(read, result > 0 ? static_cast<std::size_t>(result) : 0);
+    }
+    case kWriteTag: {
+      auto& writer = untagged<StreamWriter>(data);
+      return writer.failed(writer, std::span(written_).first(written_bytes_));
+    }
+    default:
+      break;
+  }
+  auto& watched = untagged<Watch>(data);
+  // Armed again before it is read: what comes in between is then reported. A descriptor that cannot
+  // be watched at all is not tried again.
+  if (!more && result >= 0) watch(watched);
+  watched.ready(watched);
 }
 
 void UringEngine::Impl::complete(IoOp& op, int result) noexcept {
@@ -316,14 +383,35 @@ void UringEngine::Impl::complete(IoOp& op, int result) noexcept {
 
 void UringEngine::Impl::watch(Watch& watched) noexcept {
   assert(watched.descriptor >= 0 && watched.ready != nullptr);
-  io_uring_sqe* sqe = next_sqe();
-  if (sqe == nullptr) {
-    [[maybe_unused]] const int result = io_uring_submit(&ring_);
-    sqe = next_sqe();
-  }
-  assert(sqe != nullptr);
-  io_uring_prep_poll_multishot(sqe, watched.descriptor, POLLIN);
-  io_uring_sqe_set_data64(sqe, reinterpret_cast<std::uintptr_t>(&watched) | kWatchTag);
+  io_uring_sqe& sqe = certain_sqe();
+  io_uring_prep_poll_multishot(&sqe, watched.descriptor, POLLIN);
+  io_uring_sqe_set_data64(&sqe, tagged(&watched, kWatchTag));
+}
+
+void UringEngine::Impl::read(StreamRead& read) noexcept {
+  assert(reading_ == nullptr && read.done != nullptr);
+  io_uring_sqe& sqe = certain_sqe();
+  io_uring_prep_read(&sqe, read.descriptor, read.buffer.data(),
+                     static_cast<unsigned>(read.buffer.size()), 0);
+  io_uring_sqe_set_data64(&sqe, tagged(&read, kReadTag));
+  reading_ = &read;
+}
+
+bool UringEngine::Impl::write(StreamWriter& writer, std::span<const std::byte> bytes) noexcept {
+  assert(writer.failed != nullptr);
+  // A completion of its own would wake us for nothing.
+  const bool quiet = (ring_.features & IORING_FEAT_CQE_SKIP) != 0;
+  if (!quiet || write_waits_ || bytes.size() > written_.size()) return false;
+  io_uring_sqe* const sqe = next_sqe();
+  if (sqe == nullptr) return false;
+  std::ranges::copy(bytes, written_.begin());
+  written_bytes_ = bytes.size();
+  io_uring_prep_write(sqe, writer.descriptor, written_.data(), static_cast<unsigned>(bytes.size()),
+                      0);
+  io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
+  io_uring_sqe_set_data64(sqe, tagged(&writer, kWriteTag));
+  write_waits_ = true;
+  return true;
 }
 
 UringEngine::UringEngine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -339,6 +427,12 @@ void UringEngine::turn(std::chrono::nanoseconds patience) noexcept {
 }
 void UringEngine::watch(Watch& watch) noexcept {
   impl_->watch(watch);
+}
+void UringEngine::read(StreamRead& read) noexcept {
+  impl_->read(read);
+}
+bool UringEngine::write(StreamWriter& writer, std::span<const std::byte> bytes) noexcept {
+  return impl_->write(writer, bytes);
 }
 UringFlavour UringEngine::flavour() const {
   return impl_->flavour();

@@ -37,6 +37,24 @@ struct Watch {
   void (*ready)(Watch&) noexcept = nullptr;
 };
 
+// A descriptor with O_NONBLOCK that gives bytes when it has some, as /dev/xen/evtchn does. Owned by
+// the caller, who keeps it and its buffer until the engine is gone.
+struct StreamRead {
+  int descriptor = -1;
+  std::span<std::byte> buffer;
+  // Runs in turn(), once for each read(). So many bytes of the buffer are filled; 0: the kernel
+  // cannot read this descriptor so.
+  void (*done)(StreamRead&, std::size_t bytes) noexcept = nullptr;
+};
+
+// Who writes to such a descriptor, which takes a few bytes at once. Owned by the caller, who keeps
+// it until the engine is gone.
+struct StreamWriter {
+  int descriptor = -1;
+  // Runs in turn() when `bytes` were not taken.
+  void (*failed)(StreamWriter&, std::span<const std::byte> bytes) noexcept = nullptr;
+};
+
 class UringEngine final : public LoopEngine {
  public:
   // Errors: unavailable (no io_uring, or forbidden), no_memory, io.
@@ -51,6 +69,13 @@ class UringEngine final : public LoopEngine {
   void turn(std::chrono::nanoseconds patience) noexcept override;
 
   void watch(Watch& watch) noexcept;
+
+  // Reads once, as soon as there is something. One at a time.
+  void read(StreamRead& read) noexcept;
+  // Copies the bytes and writes them with the next turn's operations, which spares a system call.
+  // False: nothing was done, because the kernel cannot do it quietly, the bytes are too many or
+  // those before wait still.
+  [[nodiscard]] bool write(StreamWriter& writer, std::span<const std::byte> bytes) noexcept;
 
   UringFlavour flavour() const;
   bool has_fixed_memory() const;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "ringio/buffer_pool.h"
+#include "ringio/riding_events.h"
 #include "ringio/uring_engine.h"
 #include "ringio/worker_core.h"
 
@@ -41,8 +42,7 @@ Expected<void> prepare_thread(const WorkerOptions& options) {
 
 class Worker::Impl {
  public:
-  Impl(std::unique_ptr<EventChannels> channels, std::unique_ptr<GrantTable> grants)
-      : channels_(std::move(channels)), grants_(std::move(grants)) {}
+  explicit Impl(Xen& xen) : xen_(xen) {}
   ~Impl();
 
   Expected<void> start(const WorkerOptions& options);
@@ -62,13 +62,17 @@ class Worker::Impl {
 
   void run(const WorkerOptions& options, std::promise<Expected<void>>& started);
   Expected<void> set_up(const WorkerOptions& options);
+  Expected<void> open_handles(const WorkerOptions& options);
+  void watch_events();
   void tear_down();
 
+  Xen& xen_;  // only while it starts
   std::unique_ptr<EventChannels> channels_;
   std::unique_ptr<GrantTable> grants_;
   MonotonicClock clock_;
   // Made and destroyed on the worker's thread, as io_uring wants it.
   std::optional<Arena> arena_;
+  std::optional<RidingEvents> riding_events_;  // where the channels' descriptor speaks ports
   std::unique_ptr<UringEngine> engine_;
   std::unique_ptr<WorkerCore> core_;
   EventWatch event_watch_;
@@ -96,6 +100,7 @@ void Worker::Impl::run(const WorkerOptions& options, std::promise<Expected<void>
 
 Expected<void> Worker::Impl::set_up(const WorkerOptions& options) {
   if (auto prepared = prepare_thread(options); !prepared) return prepared;
+  if (auto opened = open_handles(options); !opened) return opened;
   auto arena = Arena::make(options.arena_bytes);
   if (!arena) return std::unexpected(std::move(arena.error()));
   arena_.emplace(std::move(*arena));
@@ -103,25 +108,51 @@ Expected<void> Worker::Impl::set_up(const WorkerOptions& options) {
       {.submission_entries = options.submission_entries, .fixed_memory = arena_->memory()});
   if (!engine) return std::unexpected(std::move(engine.error()));
   engine_ = std::move(*engine);
+  EventChannels* channels = channels_.get();
+  if (channels->fd_speaks_ports()) channels = &riding_events_.emplace(*channels_, *engine_);
   core_ = std::make_unique<WorkerCore>(WorkerParts{.engine = *engine_,
-                                                   .channels = *channels_,
+                                                   .channels = *channels,
                                                    .grants = *grants_,
                                                    .clock = clock_,
                                                    .arena = arena_->memory(),
                                                    .request_slots = options.request_slots,
                                                    .polling = options.polling});
+  watch_events();
+  return {};
+}
+
+// After the thread has its name, which the kernel gives to its interrupts too.
+Expected<void> Worker::Impl::open_handles(const WorkerOptions& options) {
+  auto channels = xen_.open_event_channels();
+  if (!channels) return std::unexpected(std::move(channels.error()));
+  auto grants = xen_.open_grant_table();
+  if (!grants) return std::unexpected(std::move(grants.error()));
+  channels_ = std::move(*channels);
+  grants_ = std::move(*grants);
+  if (options.cpu) channels_->prefer_cpu(*options.cpu);
+  return {};
+}
+
+void Worker::Impl::watch_events() {
+  if (riding_events_) {
+    const auto signal = [](void* core) noexcept {
+      static_cast<WorkerCore*>(core)->events_signalled();
+    };
+    riding_events_->start(signal, core_.get());
+    return;
+  }
   event_watch_.descriptor = channels_->fd();
   event_watch_.core = core_.get();
   event_watch_.ready = [](Watch& watch) noexcept {
     static_cast<EventWatch&>(watch).core->events_signalled();
   };
   engine_->watch(event_watch_);
-  return {};
 }
 
 void Worker::Impl::tear_down() {
   core_.reset();
   engine_.reset();
+  riding_events_.reset();
   arena_.reset();
 }
 
@@ -143,11 +174,7 @@ Worker::Impl::~Impl() {
 }
 
 Expected<std::unique_ptr<Worker>> Worker::start(Xen& xen, WorkerOptions options) {
-  auto channels = xen.open_event_channels();
-  if (!channels) return std::unexpected(std::move(channels.error()));
-  auto grants = xen.open_grant_table();
-  if (!grants) return std::unexpected(std::move(grants.error()));
-  auto impl = std::make_unique<Impl>(std::move(*channels), std::move(*grants));
+  auto impl = std::make_unique<Impl>(xen);
   if (auto started = impl->start(options); !started) {
     return std::unexpected(std::move(started.error()));
   }

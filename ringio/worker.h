@@ -19,7 +19,7 @@ namespace xenblk::ringio {
 
 struct WorkerOptions {
   std::string name = "xenblk";          // of the thread; the kernel keeps 15 characters
-  std::optional<std::uint32_t> cpu;     // pin the thread to this CPU
+  std::optional<std::uint32_t> cpu;     // pin the thread and its events to this CPU
   std::uint32_t request_slots = 512;    // requests in flight, over all queues
   std::size_t arena_bytes = 16U << 20;  // memory for their data; rounded up to a multiple of 1 MiB
   std::uint32_t submission_entries = 256;  // of the io_uring

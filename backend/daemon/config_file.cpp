@@ -48,6 +48,12 @@ std::vector<std::string>* strings_of(std::string_view key, Settings& settings) {
   return nullptr;
 }
 
+std::optional<bool>* choice_of(std::string_view key, Settings& settings) {
+  if (key == "raw-parents") return &settings.raw_parents;
+  if (key == "pin-workers") return &settings.pin_workers;
+  return nullptr;
+}
+
 std::optional<std::uint32_t>* number_of(std::string_view key, Settings& settings) {
   if (key == "max-ring-order") return &settings.max_ring_order;
   if (key == "max-queues") return &settings.max_queues;
@@ -67,10 +73,10 @@ Expected<void> take(const std::string& path, std::string_view key, const toml::n
     *list = std::move(*value);
     return {};
   }
-  if (key == "raw-parents") {
-    settings.raw_parents = node.value_exact<bool>();
-    if (settings.raw_parents) return {};
-    return at(path, node.source(), "raw-parents must be true or false");
+  if (auto* choice = choice_of(key, settings); choice != nullptr) {
+    *choice = node.value_exact<bool>();
+    if (*choice) return {};
+    return at(path, node.source(), fmt::format("{} must be true or false", key));
   }
   if (key == "data-path") {
     settings.data_path = node.value_exact<std::string>();

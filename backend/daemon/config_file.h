@@ -23,6 +23,7 @@ struct Settings {
   std::optional<std::string> data_path;
   std::vector<std::string> image_directories;
   std::optional<bool> raw_parents;
+  std::optional<bool> pin_workers;
 };
 
 // Errors: bad_spec with one line "file:line: reason" (unknown keys are errors), or why it cannot be

@@ -18,7 +18,10 @@ namespace {
 
 constexpr std::uint32_t kMostWorkers = 64;
 constexpr std::uint32_t kMostPollingUs = 10'000;
-constexpr std::uint32_t kDefaultPollingWindowUs = 0;
+// Measured on the real Xen: with these a request alone on its ring is answered sooner and costs
+// less CPU than with a wake-up each (bench/xen).
+constexpr std::uint32_t kDefaultPollingWindowUs = 300;
+constexpr std::uint32_t kDefaultPollingBudgetPercent = 20;
 
 // Linux blkfront takes at most 4 queues unless told otherwise, and each costs the guest memory.
 constexpr std::uint32_t kDefaultQueuesAtMost = 4;
@@ -95,9 +98,10 @@ Options combine(const Settings& line, const Settings& file) {
   auto& polling = backend.worker.polling;
   polling.window = std::chrono::microseconds(
       choose(line.polling_window_us, file.polling_window_us, kDefaultPollingWindowUs));
-  polling.budget_percent =
-      choose(line.polling_budget_percent, file.polling_budget_percent, polling.budget_percent);
+  polling.budget_percent = choose(line.polling_budget_percent, file.polling_budget_percent,
+                                  kDefaultPollingBudgetPercent);
   backend.workers = choose(line.workers, file.workers, std::min(processors(), kMostWorkers));
+  backend.pin_workers = file.pin_workers.value_or(true);
   return options;
 }
 

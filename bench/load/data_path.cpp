@@ -61,23 +61,25 @@ Expected<void> connect_all(Workers& workers, const Disks& disks, const DataPath&
 Expected<Measurement> run_guests(const Disks& disks, std::chrono::nanoseconds duration) {
   const auto started = std::chrono::steady_clock::now();
   const auto cpu_before = process_cpu();
-  std::vector<std::string> breaches(disks.size());
+  std::vector<Driven> driven(disks.size());
   {
     std::vector<std::jthread> guests;
     for (std::size_t n = 0; n < disks.size(); ++n) {
-      guests.emplace_back([&, n] { breaches[n] = disks[n]->run(started + duration); });
+      guests.emplace_back(
+          [&, n] { driven[n] = drive(std::span(disks).subspan(n, 1), started + duration); });
     }
   }
   Measurement seen;
   seen.backend_cpu = process_cpu() - cpu_before;
   seen.elapsed = std::chrono::steady_clock::now() - started;
   for (std::size_t n = 0; n < disks.size(); ++n) {
-    if (!breaches[n].empty()) return fail(Errc::io, fmt::format("guest {}: {}", n, breaches[n]));
+    const auto& breach = driven[n].breach;
+    if (!breach.empty()) return fail(Errc::io, fmt::format("guest {}: {}", n, breach));
     seen.operations += disks[n]->seen().operations;
     seen.bytes += disks[n]->seen().bytes;
     seen.errors += disks[n]->seen().errors;
     seen.latency.add(disks[n]->seen().latency);
-    seen.backend_cpu -= disks[n]->own_cpu();
+    seen.backend_cpu -= driven[n].own_cpu;
   }
   return seen;
 }

@@ -96,22 +96,18 @@ std::vector<GuestDisk::QueueOffer> GuestDisk::offers() const {
   return offers;
 }
 
-std::string GuestDisk::run(Time end) {
-  const auto cpu_before = own_thread_cpu();
+void GuestDisk::begin(Time now) {
   seen_ = {};
   for (auto& queue : queues_) {
-    for (const auto place : queue.places) start(queue, place, std::chrono::steady_clock::now());
+    for (const auto place : queue.places) start(queue, place, now);
     kick(queue);
   }
-  bool lost = false;
-  while (in_flight_ > 0 && !lost && breach().empty()) {
-    bool answered = false;
-    for (auto& queue : queues_) answered = reap(queue, end) || answered;
-    if (!answered && in_flight_ > 0) lost = !wait_for_event();
-  }
-  own_cpu_ = own_thread_cpu() - cpu_before;
-  if (lost) return fmt::format("{} operations were never answered", in_flight_);
-  return breach();
+}
+
+bool GuestDisk::reap(Time end) {
+  bool answered = false;
+  for (auto& queue : queues_) answered = reap(queue, end) || answered;
+  return answered;
 }
 
 void GuestDisk::start(Queue& queue, std::uint32_t place_index, Time now) {
@@ -188,16 +184,11 @@ void GuestDisk::finish(Place& place, Time now) {
   seen_.latency.add(static_cast<std::uint64_t>((now - place.started).count()));
 }
 
-// False when nothing came for so long that something must be lost.
-bool GuestDisk::wait_for_event() {
+// From here on an event comes with the next answer. True: one is there already.
+bool GuestDisk::arm() {
   bool there = false;
   for (auto& queue : queues_) there = queue.ring->arm() || there;
-  if (there) return true;
-  std::vector<pollfd> descriptors;
-  for (auto& queue : queues_) descriptors.push_back({queue.port->fd(), POLLIN, 0});
-  const int ready = poll(descriptors.data(), descriptors.size(), kLostAfterMs);
-  for (auto& queue : queues_) queue.port->take();
-  return ready != 0;
+  return there;
 }
 
 std::string GuestDisk::breach() const {
@@ -205,6 +196,72 @@ std::string GuestDisk::breach() const {
     if (queue.ring->violation()) return *queue.ring->violation();
   }
   return {};
+}
+
+class Driver {
+ public:
+  using Time = GuestDisk::Time;
+  using Disks = std::span<const std::unique_ptr<GuestDisk>>;
+
+  explicit Driver(Disks disks) : disks_(disks) {
+    for (const auto& disk : disks_) {
+      for (const auto& queue : disk->queues_) descriptors_.push_back({queue.port->fd(), POLLIN, 0});
+    }
+  }
+
+  std::string run(Time end) {
+    for (const auto& disk : disks_) disk->begin(std::chrono::steady_clock::now());
+    auto answered_at = std::chrono::steady_clock::now();
+    while (in_flight() > 0) {
+      bool answered = false;
+      for (const auto& disk : disks_) answered = disk->reap(end) || answered;
+      const auto now = std::chrono::steady_clock::now();
+      if (answered) answered_at = now;
+      if (answered || now - answered_at < disks_.front()->load_.polling) continue;
+      if (auto breach = first_breach(); !breach.empty()) return breach;
+      if (!wait()) return fmt::format("{} operations were never answered", in_flight());
+    }
+    return first_breach();
+  }
+
+ private:
+  std::uint32_t in_flight() const {
+    std::uint32_t all = 0;
+    for (const auto& disk : disks_) all += disk->in_flight_;
+    return all;
+  }
+
+  std::string first_breach() const {
+    for (const auto& disk : disks_) {
+      if (auto breach = disk->breach(); !breach.empty()) return breach;
+    }
+    return {};
+  }
+
+  // False when nothing came for so long that something must be lost.
+  bool wait() {
+    bool there = false;
+    for (const auto& disk : disks_) there = disk->arm() || there;
+    if (there) return true;
+    const int ready = ::poll(descriptors_.data(), descriptors_.size(), kLostAfterMs);
+    auto descriptor = descriptors_.begin();
+    for (const auto& disk : disks_) {
+      for (const auto& queue : disk->queues_) {
+        if ((descriptor++)->revents != 0) queue.port->take();
+      }
+    }
+    return ready != 0;
+  }
+
+  Disks disks_;
+  std::vector<pollfd> descriptors_;
+};
+
+Driven drive(std::span<const std::unique_ptr<GuestDisk>> disks,
+             std::chrono::steady_clock::time_point end) {
+  const auto cpu_before = own_thread_cpu();
+  auto breach = Driver(disks).run(end);
+  return {std::move(breach), own_thread_cpu() - cpu_before};
 }
 
 }  // namespace xenblk::bench

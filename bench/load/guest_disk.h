@@ -1,6 +1,6 @@
 // One disk as a guest's kernel drives it: so many operations in flight over its queues, each split
 // into requests of so many pages as the load says, new ones as soon as old ones are answered. It
-// speaks to the rings directly, without XenStore. Pinned; used by the thread that calls run().
+// speaks to the rings directly, without XenStore. Pinned; used by the thread that drives it.
 #pragma once
 
 #include <atomic>
@@ -35,14 +35,8 @@ class GuestDisk {
 
   std::vector<QueueOffer> offers() const;
 
-  // Makes load until `end`, then waits for what is in flight. The ring's rules and an answer to
-  // every operation are checked: the text of the first breach, empty when all was well.
-  std::string run(std::chrono::steady_clock::time_point end);
-
-  // Of the last run(): all operations (elapsed and backend_cpu are not set), and the processor time
-  // that this thread, the guest, used itself.
+  // What drive() has seen of this disk: all operations; elapsed and backend_cpu are not set.
   const Measurement& seen() const { return seen_; }
-  std::chrono::nanoseconds own_cpu() const { return own_cpu_; }
 
   static std::uint32_t memory_pages(const Load& load);
   // One page of them, so that a request has one indirect page.
@@ -51,6 +45,7 @@ class GuestDisk {
   static bool fits_rings(const Load& load);
 
  private:
+  friend class Driver;
   using Time = std::chrono::steady_clock::time_point;
 
   // An operation's place: its pages are granted once, as a frontend with persistent grants does.
@@ -75,9 +70,11 @@ class GuestDisk {
   void put_request(Queue& queue, std::uint32_t place_index, std::uint32_t page, SectorIndex first);
   void make_indirect(loopback::FrontendRequest& request, const Place& place, std::uint32_t page);
   void kick(Queue& queue);
+  void begin(Time now);
+  bool reap(Time end);
   bool reap(Queue& queue, Time end);
   void finish(Place& place, Time now);
-  bool wait_for_event();
+  bool arm();
   std::string breach() const;
 
   std::shared_ptr<loopback::GuestDomain> guest_;
@@ -87,7 +84,17 @@ class GuestDisk {
   std::vector<Queue> queues_;
   std::uint32_t in_flight_ = 0;
   Measurement seen_;
-  std::chrono::nanoseconds own_cpu_{};
 };
+
+// What one thread did that drove disks.
+struct Driven {
+  std::string breach;  // of the ring's rules, or a lost operation; empty when all was well
+  std::chrono::nanoseconds own_cpu{};  // the processor time of the thread, the guests'
+};
+
+// Makes load on all these disks from the calling thread until `end`, then waits for what is in
+// flight. The ring's rules and an answer to every operation are checked. Not empty.
+Driven drive(std::span<const std::unique_ptr<GuestDisk>> disks,
+             std::chrono::steady_clock::time_point end);
 
 }  // namespace xenblk::bench

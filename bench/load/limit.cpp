@@ -36,7 +36,14 @@ class Runner {
       ops_[n].buffer = arena->memory().data() + (n * block);
       start(ops_[n], std::chrono::steady_clock::now());
     }
-    while (in_flight_ > 0) engine_->turn(ringio::LoopEngine::kForever);
+    auto finished_at = std::chrono::steady_clock::now();
+    while (in_flight_ > 0) {
+      const auto before = seen_.operations;
+      const auto now = std::chrono::steady_clock::now();
+      engine_->turn(now - finished_at < load_.polling ? ringio::LoopEngine::kNoWait
+                                                      : ringio::LoopEngine::kForever);
+      if (seen_.operations != before) finished_at = now;
+    }
     return seen_;
   }
 

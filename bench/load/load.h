@@ -26,6 +26,9 @@ struct Load {
   std::uint32_t segments = blkif::kMaxSegments;  // of a request at most; more make it indirect
   blkif::Layout layout = blkif::Layout::native;
   std::chrono::nanoseconds duration = std::chrono::seconds(1);
+  // How long whoever makes the load looks for the next completion before it sleeps, as a processor
+  // does that polls before it halts. A wake-up of a thread here costs more than one on a machine.
+  std::chrono::nanoseconds polling{};
 };
 
 struct Operation {

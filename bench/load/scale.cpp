@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <fstream>
 #include <memory>
+#include <span>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -18,7 +18,6 @@
 namespace xenblk::bench {
 namespace {
 
-constexpr std::uint32_t kBusyDisks = 4;
 // A simulated guest has a table of grants of its own: several disks share one.
 constexpr std::uint32_t kDisksPerGuest = 32;
 constexpr auto kIdle = std::chrono::milliseconds(500);
@@ -69,27 +68,21 @@ double measure_idle() {
   return std::chrono::duration<double>(process_cpu() - before) / kIdle;
 }
 
-Expected<Measurement> run_some(const Disks& disks, std::chrono::nanoseconds duration) {
-  const auto busy = std::min<std::size_t>(disks.size(), kBusyDisks);
+// All of them from one thread, so that a guest's own cost is the same for one disk and for many.
+Expected<Measurement> run_loaded(std::span<const std::unique_ptr<GuestDisk>> disks,
+                                 std::chrono::nanoseconds duration) {
   const auto started = std::chrono::steady_clock::now();
   const auto cpu_before = process_cpu();
-  std::vector<std::string> breaches(busy);
-  {
-    std::vector<std::jthread> guests;
-    for (std::size_t n = 0; n < busy; ++n) {
-      guests.emplace_back([&, n] { breaches[n] = disks[n]->run(started + duration); });
-    }
-  }
+  const auto driven = drive(disks, started + duration);
+  if (!driven.breach.empty()) return fail(Errc::io, driven.breach);
   Measurement seen;
-  seen.backend_cpu = process_cpu() - cpu_before;
+  seen.backend_cpu = process_cpu() - cpu_before - driven.own_cpu;
   seen.elapsed = std::chrono::steady_clock::now() - started;
-  for (std::size_t n = 0; n < busy; ++n) {
-    if (!breaches[n].empty()) return fail(Errc::io, fmt::format("disk {}: {}", n, breaches[n]));
-    seen.operations += disks[n]->seen().operations;
-    seen.bytes += disks[n]->seen().bytes;
-    seen.errors += disks[n]->seen().errors;
-    seen.latency.add(disks[n]->seen().latency);
-    seen.backend_cpu -= disks[n]->own_cpu();
+  for (const auto& disk : disks) {
+    seen.operations += disk->seen().operations;
+    seen.bytes += disk->seen().bytes;
+    seen.errors += disk->seen().errors;
+    seen.latency.add(disk->seen().latency);
   }
   return seen;
 }
@@ -102,15 +95,22 @@ Expected<Scale> measure_on(const DataPath& path, const std::shared_ptr<Image>& i
   Scale seen;
   const auto memory_before = private_bytes();
   const auto started = std::chrono::steady_clock::now();
+  const auto cpu_before = process_cpu();
   if (auto connected = connect_all(**workers, disks, path.load, image); !connected) {
     return std::unexpected(connected.error());
   }
   seen.connect_each = (std::chrono::steady_clock::now() - started) / path.load.disks;
+  seen.connect_cpu_each = (process_cpu() - cpu_before) / path.load.disks;
   seen.memory_bytes_each = (private_bytes() - memory_before) / path.load.disks;
   seen.idle_cpu_share = measure_idle();
-  auto busy = run_some(disks, path.load.duration);
-  if (!busy) return std::unexpected(busy.error());
-  seen.busy = *busy;
+  for (auto [measurement, loaded] :
+       {std::pair(&seen.one, std::size_t{1}), std::pair(&seen.all, disks.size())}) {
+    const auto some = std::span(disks).first(loaded);
+    if (auto warm = run_loaded(some, path.warm_up); !warm) return std::unexpected(warm.error());
+    auto measured = run_loaded(some, path.load.duration);
+    if (!measured) return std::unexpected(measured.error());
+    *measurement = *measured;
+  }
   return seen;
 }
 
@@ -134,11 +134,14 @@ Expected<Scale> measure_scale(const DataPath& path) {
 }
 
 std::string to_json(const DataPath& path, const Scale& seen) {
-  return fmt::format(R"({{"disks": {}, "queues": {}, "connect_us": {:.1f}, "memory_kib": {:.2f}, )"
-                     R"("idle_cpu_percent": {:.3f}, "busy": {}}})",
-                     path.load.disks, path.load.queues,
-                     std::chrono::duration<double, std::micro>(seen.connect_each).count(),
-                     seen.memory_bytes_each / 1024, 100 * seen.idle_cpu_share, to_json(seen.busy));
+  return fmt::format(
+      R"({{"disks": {}, "queues": {}, "connect_us": {:.1f}, "connect_cpu_us": {:.1f}, )"
+      R"("memory_kib": {:.2f}, "idle_cpu_percent": {:.3f}, "one": {}, "all": {}}})",
+      path.load.disks, path.load.queues,
+      std::chrono::duration<double, std::micro>(seen.connect_each).count(),
+      std::chrono::duration<double, std::micro>(seen.connect_cpu_each).count(),
+      seen.memory_bytes_each / 1024, 100 * seen.idle_cpu_share, to_json(seen.one),
+      to_json(seen.all));
 }
 
 }  // namespace xenblk::bench

@@ -119,6 +119,17 @@ class EventChannels {
   // Becomes readable when a port is pending. Read it only through take_pending.
   virtual int fd() const = 0;
 
+  // Events of the ports that are bound from now on are best delivered to this CPU, because the
+  // thread that handles them runs on it: one CPU that has to wake another costs more than a
+  // request's other steps. Only as far as the system allows.
+  virtual void prefer_cpu(std::uint32_t cpu) { (void)cpu; }
+
+  // True: the descriptor has O_NONBLOCK and speaks arrays of EventPort, so that reading it does
+  // what take_pending does, and writing to it what unmask does (Linux drivers/xen/evtchn.c).
+  // Whoever has to enter the kernel anyway can do both on the way. A port that has been unbound
+  // since may still be read.
+  virtual bool fd_speaks_ports() const { return false; }
+
   // Stores ports with pending events into `out`, each masked from now on, and returns how many: 0
   // means none is left. Does not block. With edge-triggered waiting call it until it returns 0.
   virtual std::size_t take_pending(std::span<EventPort> out) noexcept = 0;

@@ -160,12 +160,21 @@ TEST_F(ConfigFile, SetsTheSectorSize) {
   EXPECT_EQ(refusal(), path_ + ": logical-sector-size is 2048, must be 512 or 4096");
 }
 TEST_F(ConfigFile, SetsPolling) {
+  EXPECT_EQ(options({}).backend.worker.polling.window, std::chrono::microseconds(300));
+  EXPECT_EQ(options({}).backend.worker.polling.budget_percent, 20U);
   write("polling-window-us = 40\npolling-budget-percent = 5\n");
   const auto polling = options({"-c", path_.c_str()}).backend.worker.polling;
   EXPECT_EQ(polling.window, std::chrono::microseconds(40));
   EXPECT_EQ(polling.budget_percent, 5U);
   write("polling-budget-percent = 101\n");
   EXPECT_EQ(refusal(), path_ + ": polling-budget-percent is 101, must be 0 to 100");
+}
+TEST_F(ConfigFile, PinsWorkersUnlessToldOtherwise) {
+  EXPECT_TRUE(options({}).backend.pin_workers);
+  write("pin-workers = false\n");
+  EXPECT_FALSE(options({"-c", path_.c_str()}).backend.pin_workers);
+  write("pin-workers = \"no\"\n");
+  EXPECT_EQ(refusal(), path_ + ":1: pin-workers must be true or false");
 }
 TEST_F(ConfigFile, RefusesNamesThatAreNoList) {
   write("backend-names = \"vbd\"\n");

@@ -40,6 +40,7 @@ Expected<EventPort> LibxenEventChannels::bind(DomainId peer, EventPort remote) {
     const EventPort port{static_cast<std::uint32_t>(local)};
     if (bound_.size() <= port.n) bound_.resize(port.n + 1);
     bound_[port.n] = true;
+    if (steering_) steering_->steer_new();
     return port;
   }
   return fail(Errc::bad_port,
@@ -50,6 +51,7 @@ void LibxenEventChannels::unbind(EventPort local) noexcept {
   [[maybe_unused]] const int failed = xenevtchn_unbind(handle_.get(), local.n);
   assert(failed == 0);
   bound_[local.n] = false;
+  if (steering_) steering_->forget();
 }
 
 void LibxenEventChannels::notify(EventPort local) noexcept {

@@ -7,8 +7,10 @@ extern "C" {
 }
 
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "backend/platform/libxen/interrupt_steering.h"
 #include "backend/platform/libxen/quiet_logger.h"
 #include "xenblk/xen.h"
 
@@ -22,6 +24,8 @@ class LibxenEventChannels final : public EventChannels {
   void unbind(EventPort local) noexcept override;
   void notify(EventPort local) noexcept override;
   int fd() const override { return descriptor_; }
+  bool fd_speaks_ports() const override { return true; }
+  void prefer_cpu(std::uint32_t cpu) override { steering_.emplace(cpu); }
   std::size_t take_pending(std::span<EventPort> out) noexcept override;
   void unmask(std::span<const EventPort> ports) noexcept override;
 
@@ -40,6 +44,7 @@ class LibxenEventChannels final : public EventChannels {
   Handle handle_;
   const int descriptor_;
   std::vector<bool> bound_;  // by port number
+  std::optional<InterruptSteering> steering_;
 };
 
 }  // namespace xenblk::libxen
