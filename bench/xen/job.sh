@@ -87,7 +87,7 @@ bench_run() {
   local number=$EPOCHREALTIME log
   log=$(guest_console_log bench)
   printf '%s %s\n' "$number" "$1" > "$(xenstore-read "/local/domain/$(guest_domid bench)/console/tty")"
-  read -r -t $((seconds + 2)) -u "$idle" || true
+  read -r -t $((seconds + 1)).5 -u "$idle" || true
   wait_for 60 grep -qs "^GUEST-DONE $number " "$log" || fail "no answer in time"
   guest_said bench "$number"
 }
