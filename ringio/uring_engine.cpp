@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "ringio/mailbox.h"
+#include "ringio/uring_restrictions.h"
 
 namespace xenblk::ringio {
 namespace {
@@ -130,7 +131,7 @@ int UringEngine::Impl::open(const UringOptions& options) {
        {UringFlavour::deferred, UringFlavour::cooperative, UringFlavour::plain}) {
     if (flavour < options.flavour) continue;
     io_uring_params params = {};
-    params.flags = setup_flags(flavour) | IORING_SETUP_CQSIZE;
+    params.flags = setup_flags(flavour) | IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED;
     params.cq_entries =
         std::max(options.submission_entries * kCompletionsPerSubmission, 2 * kCompletionsReserved);
     result = io_uring_queue_init_params(options.submission_entries, &ring_, &params);
@@ -149,6 +150,9 @@ int UringEngine::Impl::open(const UringOptions& options) {
   }
   // Spares each system call the look-up of the ring's descriptor; older kernels cannot.
   (void)io_uring_register_ring_fd(&ring_);
+  result =
+      options.restricted ? restrict_and_enable_ring(ring_.ring_fd) : enable_ring(ring_.ring_fd);
+  if (result < 0) return result;
   mailbox_watch_ = {mailbox_.descriptor(), [](Watch&) noexcept {}};
   watch(mailbox_watch_);
   return 0;

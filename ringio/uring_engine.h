@@ -27,6 +27,8 @@ struct UringOptions {
   std::span<std::byte> fixed_memory;
   // The newest to try; an older one is taken where the kernel refuses it.
   UringFlavour flavour = UringFlavour::deferred;
+  // The ring refuses what the engine never asks for: uring_restrictions.h.
+  bool restricted = true;
 };
 
 // A descriptor to be told about. Owned by the caller, who keeps it until the engine is gone.

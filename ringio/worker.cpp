@@ -104,8 +104,9 @@ Expected<void> Worker::Impl::set_up(const WorkerOptions& options) {
   auto arena = Arena::make(options.arena_bytes);
   if (!arena) return std::unexpected(std::move(arena.error()));
   arena_.emplace(std::move(*arena));
-  auto engine = UringEngine::make(
-      {.submission_entries = options.submission_entries, .fixed_memory = arena_->memory()});
+  auto engine = UringEngine::make({.submission_entries = options.submission_entries,
+                                   .fixed_memory = arena_->memory(),
+                                   .restricted = options.restricted_ring});
   if (!engine) return std::unexpected(std::move(engine.error()));
   engine_ = std::move(*engine);
   EventChannels* channels = channels_.get();

@@ -23,6 +23,7 @@ struct WorkerOptions {
   std::uint32_t request_slots = 512;    // requests in flight, over all queues
   std::size_t arena_bytes = 16U << 20;  // memory for their data; rounded up to a multiple of 1 MiB
   std::uint32_t submission_entries = 256;  // of the io_uring
+  bool restricted_ring = true;             // see UringOptions
   PollingOptions polling = {};
 };
 

@@ -5,12 +5,17 @@
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 #include <thread>
 #include <vector>
+
+#include <linux/io_uring.h>
 
 #include "ringio/buffer_pool.h"
 
@@ -152,6 +157,36 @@ TEST_P(Engine, UsesRegisteredMemoryLikeAnyOther) {
   EXPECT_EQ(run(read), 4096);
   EXPECT_TRUE(std::ranges::equal(in, out));
   engine.reset();
+}
+
+// The only ring that is open in this process.
+int ring_descriptor() {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code ignored;
+    const auto target = std::filesystem::read_symlink(entry.path(), ignored);
+    if (target == "anon_inode:[io_uring]") return std::stoi(entry.path().filename());
+  }
+  return -1;
+}
+
+// An eventfd is the first thing that an attacker would not need, and the kernel takes it from
+// anyone.
+int register_event(int ring) {
+  int event = ::eventfd(0, EFD_CLOEXEC);
+  const auto result = ::syscall(__NR_io_uring_register, ring, IORING_REGISTER_EVENTFD, &event, 1);
+  const int error = result < 0 ? errno : 0;
+  ::close(event);
+  return error;
+}
+
+TEST_P(Engine, LetsNothingMoreBeRegistered) {
+  EXPECT_EQ(register_event(ring_descriptor()), EACCES);
+}
+
+TEST_P(Engine, IsNotRestrictedForThoseWhoDoNotWantThat) {
+  engine.reset();
+  make({.restricted = false});
+  EXPECT_EQ(register_event(ring_descriptor()), 0);
 }
 
 TEST_P(Engine, ReadsShortAtTheEndOfTheFile) {
