@@ -17,6 +17,8 @@ Expected<Arena> Arena::make(std::size_t bytes) {
   if (address == MAP_FAILED) return fail_os(errno, "memory for request buffers");
   // A wish, not a need: fewer and larger pages make registration and grant copies cheaper.
   (void)::madvise(address, rounded, MADV_HUGEPAGE);
+  // What guests read and write does not get into a core file.
+  (void)::madvise(address, rounded, MADV_DONTDUMP);
   return Arena(std::span(static_cast<std::byte*>(address), rounded));
 }
 

@@ -5,10 +5,12 @@
 #include <map>
 #include <random>
 #include <set>
+#include <vector>
 
 #include "ringio/buffer_pool.h"
 #include "ringio/plan.h"
 #include "ringio/slot_pool.h"
+#include "tests/memory_flags.h"
 
 namespace xenblk::ringio::test {
 namespace {
@@ -93,6 +95,12 @@ class Buffers : public testing::Test {
   Arena arena = *Arena::make(2 * kMiB);
   BufferPool pool{arena.memory()};
 };
+
+TEST_F(Buffers, StayOutOfCoreFiles) {
+  EXPECT_TRUE(xenblk::test::stays_out_of_core_files(arena.memory().data()));
+  const std::vector<std::byte> other(kMiB);
+  EXPECT_FALSE(xenblk::test::stays_out_of_core_files(other.data()));
+}
 
 TEST_F(Buffers, RoundUpToPowersOfTwoOfPages) {
   std::byte* const one = pool.take(1);

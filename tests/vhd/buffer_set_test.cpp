@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "tests/memory_flags.h"
+#include "vhd/aligned_buffer.h"
+
 namespace xenblk::vhd {
 namespace {
 
@@ -23,6 +26,18 @@ TEST(BufferSet, HasZeroesAtPlacesForDirectIo) {
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(buffers[i].data()) % kSectorBytes, 0U);
     EXPECT_TRUE(std::ranges::all_of(buffers[i], [](std::byte b) { return b == std::byte{0}; }));
   }
+}
+
+TEST(BufferSet, StaysOutOfCoreFiles) {
+  const BufferSet buffers(3, kPageBytes);
+  EXPECT_TRUE(xenblk::test::stays_out_of_core_files(buffers[1].data()));
+}
+
+TEST(AlignedBuffer, StaysOutOfCoreFilesWhenItIsLargeEnoughForData) {
+  const AlignedBuffer data(256 * 1024);
+  EXPECT_TRUE(xenblk::test::stays_out_of_core_files(data.data()));
+  const AlignedBuffer metadata(4096);
+  EXPECT_FALSE(xenblk::test::stays_out_of_core_files(metadata.data()));
 }
 
 TEST(BufferSet, KeepsItsBuffersApart) {
