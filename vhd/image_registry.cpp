@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <filesystem>
 #include <utility>
 
 #include "vhd/null_image.h"
@@ -10,6 +11,29 @@
 #include "vhd/read_only_view.h"
 
 namespace xenblk::vhd {
+
+namespace {
+
+// True when `path` is `root` or beneath it; both without links.
+bool lies_beneath(const std::filesystem::path& path, const std::filesystem::path& root) {
+  return std::mismatch(root.begin(), root.end(), path.begin(), path.end()).first == root.end();
+}
+
+Expected<void> check_place(const std::string& path, const std::vector<std::string>& roots) {
+  if (roots.empty()) return {};
+  std::error_code error;
+  const auto real = std::filesystem::canonical(path, error);
+  if (error) return fail_os(error.value(), path);
+  const bool inside = std::ranges::any_of(roots, [&](const std::string& root) {
+    std::error_code ignored;
+    const auto real_root = std::filesystem::canonical(root, ignored);
+    return !real_root.empty() && lies_beneath(real, real_root);
+  });
+  if (inside) return {};
+  return fail(Errc::permission, path + ": images may not lie there (image-roots says where)");
+}
+
+}  // namespace
 
 ImageRegistry::ImageRegistry(ImageRegistryOptions options)
     : options_(std::move(options)),
@@ -26,6 +50,9 @@ Expected<std::shared_ptr<Image>> ImageRegistry::open(const ImageSpec& spec, Acce
   if (spec.format == Format::null) return open_null(spec, access);
   const auto identity = identify_host_file(spec.path);
   if (!identity) return std::unexpected(identity.error());
+  if (auto placed = check_place(spec.path, options_.image_roots); !placed) {
+    return std::unexpected(placed.error());
+  }
   Entries::iterator entry;
   {
     std::unique_lock lock(mutex_);

@@ -19,6 +19,9 @@ namespace xenblk::vhd {
 
 struct ImageRegistryOptions {
   bool direct_io = true;
+  // Beneath which images lie, links followed; a file or device may be named itself. Empty:
+  // anywhere.
+  std::vector<std::string> image_roots = {};
   // Where the parents of differencing images may lie besides their child's own directory.
   std::vector<std::string> image_directories = {};
   bool raw_parents = false;  // a parent may be a raw disk, which nothing identifies
@@ -33,7 +36,8 @@ class ImageRegistry {
 
   // A read-only user of an image that is open for writing gets a view of it. Refused as locked: a
   // writer of an image that is open read-only or is a parent, one file in two formats, a file that
-  // another process holds. Errors about parents: ParentSearch.
+  // another process holds. Refused as permission: outside all image_roots. Errors about parents:
+  // ParentSearch.
   Expected<std::shared_ptr<Image>> open(const ImageSpec& spec, Access access);
 
   // Gives one user's image back. With the last user the image is finished and its lock dropped; an

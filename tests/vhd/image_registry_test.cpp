@@ -2,6 +2,7 @@
 #include "vhd/image_registry.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <thread>
@@ -49,6 +50,28 @@ TEST_F(ImageRegistryTest, KnowsAFileByItsLinks) {
   close(one);
   close(two);
   close(three);
+}
+
+TEST_F(ImageRegistryTest, OpensOnlyWhatLiesBeneathTheRoots) {
+  const auto inside = dir_.path("images");
+  ASSERT_EQ(::mkdir(inside.c_str(), 0700), 0);
+  ASSERT_EQ(::link(path_.c_str(), (inside + "/a").c_str()), 0);
+  ASSERT_EQ(::symlink(path_.c_str(), (inside + "/way-out").c_str()), 0);
+  ImageRegistry registry({.image_roots = {"/not/there", inside}});
+  const auto error = [&](const std::string& path) {
+    const auto image = registry.open(parse_image_spec(path).value(), Access::read_write);
+    return image ? Error{} : image.error();
+  };
+  const auto refused = [](const std::string& path) {
+    return Error{Errc::permission, 0, path + ": images may not lie there (image-roots says where)"};
+  };
+  EXPECT_EQ(error(path_), refused(path_));
+  EXPECT_EQ(error(inside + "/way-out"), refused(inside + "/way-out"));
+  EXPECT_EQ(error(inside + "/../a"), refused(inside + "/../a"));
+  EXPECT_EQ(error(dir_.path("no-such-file")).code, Errc::not_found);
+  auto image = registry.open(parse_image_spec(inside + "/a").value(), Access::read_write);
+  ASSERT_TRUE(image.has_value());
+  EXPECT_TRUE(registry.close(std::move(*image)));
 }
 
 TEST_F(ImageRegistryTest, GivesAReaderAViewOfTheWritersImage) {
