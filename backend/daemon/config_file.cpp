@@ -45,6 +45,7 @@ Expected<std::vector<std::string>> strings(const std::string& path, std::string_
 std::vector<std::string>* strings_of(std::string_view key, Settings& settings) {
   if (key == "backend-names") return &settings.backend_names;
   if (key == "image-directories") return &settings.image_directories;
+  if (key == "image-roots") return &settings.image_roots;
   return nullptr;
 }
 
@@ -65,6 +66,33 @@ std::optional<std::uint32_t>* number_of(std::string_view key, Settings& settings
   return nullptr;
 }
 
+std::optional<bool>* switch_of(std::string_view key, Settings& settings) {
+  if (key == "capabilities") return &settings.capabilities;
+  if (key == "file-system") return &settings.file_system;
+  if (key == "system-calls") return &settings.system_calls;
+  if (key == "io-uring") return &settings.io_uring;
+  return nullptr;
+}
+
+Expected<void> take_confinement(const std::string& path, const toml::node& node,
+                                Settings& settings) {
+  const auto* table = node.as_table();
+  if (table == nullptr) return at(path, node.source(), "confinement must be a table");
+  for (const auto& [name, value] : *table) {
+    const auto key = fmt::format("confinement.{}", name.str());
+    if (name == "user") {
+      settings.user = value.value_exact<std::string>();
+      if (!settings.user) return at(path, value.source(), key + " must be a string");
+      continue;
+    }
+    auto* field = switch_of(name.str(), settings);
+    if (field == nullptr) return at(path, value.source(), "unknown key " + key);
+    *field = value.value_exact<bool>();
+    if (!*field) return at(path, value.source(), key + " must be true or false");
+  }
+  return {};
+}
+
 Expected<void> take(const std::string& path, std::string_view key, const toml::node& node,
                     Settings& settings) {
   if (auto* list = strings_of(key, settings); list != nullptr) {
@@ -73,6 +101,7 @@ Expected<void> take(const std::string& path, std::string_view key, const toml::n
     *list = std::move(*value);
     return {};
   }
+  if (key == "confinement") return take_confinement(path, node, settings);
   if (auto* choice = choice_of(key, settings); choice != nullptr) {
     *choice = node.value_exact<bool>();
     if (*choice) return {};

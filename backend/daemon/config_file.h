@@ -24,6 +24,13 @@ struct Settings {
   std::vector<std::string> image_directories;
   std::optional<bool> raw_parents;
   std::optional<bool> pin_workers;
+  std::vector<std::string> image_roots;
+  // Of the table "confinement".
+  std::optional<std::string> user;
+  std::optional<bool> capabilities;
+  std::optional<bool> file_system;
+  std::optional<bool> system_calls;
+  std::optional<bool> io_uring;
 };
 
 // Errors: bad_spec with one line "file:line: reason" (unknown keys are errors), or why it cannot be

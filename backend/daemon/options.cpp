@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "backend/daemon/config_file.h"
+#include "backend/daemon/host.h"
 
 namespace xenblk::daemon {
 
@@ -74,6 +75,24 @@ Expected<Settings> file_settings(const std::string& named) {
   return read_config_file(kDefaultConfig);
 }
 
+// Only the file says something about these. Where nothing is confined, and nothing said, images lie
+// anywhere.
+void combine_confinement(const Settings& file, Options& options) {
+  auto& confinement = options.confinement;
+  confinement.user = file.user.value_or(confinement.user);
+  confinement.capabilities = file.capabilities.value_or(true);
+  confinement.file_system = file.file_system.value_or(true);
+  confinement.system_calls = file.system_calls.value_or(true);
+  options.backend.worker.restricted_ring = file.io_uring.value_or(true);
+  confinement.image_roots = file.image_roots;
+  if (confinement.image_roots.empty() && confinement.file_system) {
+    confinement.image_roots = usual_image_roots();
+  }
+  confinement.parent_directories = file.image_directories;
+  confinement.state_directory = kStateDirectory;
+  options.backend.images.image_roots = confinement.image_roots;
+}
+
 Options combine(const Settings& line, const Settings& file) {
   Options options;
   auto& backend = options.backend;
@@ -95,6 +114,7 @@ Options combine(const Settings& line, const Settings& file) {
   backend.offer.persistent_grants = file.data_path == "persistent";
   backend.images.image_directories = file.image_directories;
   backend.images.raw_parents = file.raw_parents.value_or(false);
+  combine_confinement(file, options);
   auto& polling = backend.worker.polling;
   polling.window = std::chrono::microseconds(
       choose(line.polling_window_us, file.polling_window_us, kDefaultPollingWindowUs));
@@ -110,6 +130,10 @@ Expected<void> check_choices(const Settings& settings) {
     if (directory.starts_with('/')) continue;
     return fail(Errc::bad_spec,
                 fmt::format("image-directories: \"{}\" is not an absolute path", directory));
+  }
+  for (const auto& root : settings.image_roots) {
+    if (root.starts_with('/')) continue;
+    return fail(Errc::bad_spec, fmt::format("image-roots: \"{}\" is not an absolute path", root));
   }
   const auto size = settings.logical_sector_size.value_or(kSectorBytes);
   if (size != kSectorBytes && size != kPageBytes) {

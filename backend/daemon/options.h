@@ -6,12 +6,14 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/daemon/confinement/confinement.h"
 #include "xenblk/error.h"
 
 namespace xenblk::daemon {
 
 struct Options {
   backend::BackendOptions backend;
+  ConfinementOptions confinement;
   bool debug = false;  // in the foreground, verbose
 };
 

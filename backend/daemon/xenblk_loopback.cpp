@@ -11,6 +11,7 @@
 #include <fstream>
 #include <thread>
 
+#include "backend/daemon/confinement/confinement.h"
 #include "backend/daemon/demo/demo_guest.h"
 #include "backend/daemon/demo/loopback_host.h"
 #include "vhd/create.h"
@@ -24,6 +25,7 @@ using demo::GuestReport;
 struct Options {
   std::uint64_t mib_per_guest = 32;
   std::string directory = "/tmp";
+  bool confined = false;
   bool verbose = false;
 };
 
@@ -131,9 +133,19 @@ Expected<bool> run(const Options& options) {
   spdlog::logger log("xenblk-loopback", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   log.set_level(options.verbose ? spdlog::level::debug : spdlog::level::warn);
   loopback::LoopbackXen xen;
+  // The directory above goes away at the end.
+  const daemon::ConfinementOptions confinement{.user = "", .state_directory = options.directory};
+  if (options.confined) {
+    auto confined = daemon::confine_before_threads(confinement, log);
+    if (!confined) return std::unexpected(std::move(confined.error()));
+  }
   auto host = demo::LoopbackHost::start(
       xen, {.offer = {.max_ring_order = 4, .max_queues = 4}, .workers = 2}, log);
   if (!host) return std::unexpected(std::move(host.error()));
+  if (options.confined) {
+    auto confined = daemon::confine_after_start(confinement);
+    if (!confined) return std::unexpected(std::move(confined.error()));
+  }
   const bool verified = run_guests(xen, plans);
   (*host)->end();
   const bool nothing_left = xen.usage().nothing_held();
@@ -155,6 +167,8 @@ int main(int argc, char** argv) {
   app.add_option("--mib", options.mib_per_guest, "Size of each guest's disk in MiB [32]")
       ->check(CLI::Range(1, 4096));
   app.add_option("--directory", options.directory, "Where the images are made [/tmp]");
+  app.add_flag("--confined", options.confined,
+               "Like xenblkd: files, capabilities and system calls only as needed");
   app.add_flag("-v,--verbose", options.verbose, "Log every step to stderr");
   try {
     app.parse(argc, argv);

@@ -10,6 +10,7 @@
 #include <cstdio>
 
 #include "backend/backend.h"
+#include "backend/daemon/confinement/confinement.h"
 #include "backend/daemon/host.h"
 #include "backend/daemon/launch.h"
 #include "backend/daemon/options.h"
@@ -65,6 +66,7 @@ Expected<void> serve(const Options& options, spdlog::logger& log, int signals, L
   if (auto room = refuse_kernel_backend(options.backend.kinds); !room) return room;
   const auto pid_file = PidFile::take(kStateDirectory);
   if (!pid_file) return std::unexpected(pid_file.error());
+  if (auto confined = confine_before_threads(options.confinement, log); !confined) return confined;
   auto xen = libxen::open_xen();
   auto loop = backend::EventLoop::make();
   if (!loop) return std::unexpected(loop.error());
@@ -72,6 +74,7 @@ Expected<void> serve(const Options& options, spdlog::logger& log, int signals, L
   if (!backend) return std::unexpected(backend.error());
   bool ending = false;
   (*loop)->watch_descriptor(signals, [&] { on_signal(signals, ending, **backend, **loop, log); });
+  if (auto confined = confine_after_start(options.confinement); !confined) return confined;
   log.info("serving with {} worker(s)", options.backend.workers);
   launch.ready();
   (*loop)->run();

@@ -51,6 +51,48 @@ class ConfigFile : public testing::Test {
   std::string directory_, path_;
 };
 
+TEST_F(ConfigFile, TurnsEachPartOfTheConfinementOff) {
+  write(
+      "[confinement]\nuser = \"\"\ncapabilities = false\nfile-system = false\n"
+      "system-calls = false\nio-uring = false\n");
+  const auto chosen = options({"-c", path_.c_str()});
+  EXPECT_EQ(chosen.confinement.user, "");
+  EXPECT_FALSE(chosen.confinement.capabilities);
+  EXPECT_FALSE(chosen.confinement.file_system);
+  EXPECT_FALSE(chosen.confinement.system_calls);
+  EXPECT_FALSE(chosen.backend.worker.restricted_ring);
+  EXPECT_TRUE(chosen.backend.images.image_roots.empty());
+}
+
+TEST_F(ConfigFile, ConfinesInEveryWayByDefault) {
+  write("");
+  const auto chosen = options({"-c", path_.c_str()});
+  EXPECT_EQ(chosen.confinement.user, "xenblk");
+  EXPECT_TRUE(chosen.confinement.capabilities);
+  EXPECT_TRUE(chosen.confinement.file_system);
+  EXPECT_TRUE(chosen.confinement.system_calls);
+  EXPECT_TRUE(chosen.backend.worker.restricted_ring);
+  EXPECT_EQ(chosen.backend.images.image_roots, usual_image_roots());
+}
+
+TEST_F(ConfigFile, SaysWhereImagesMayLie) {
+  write("image-roots = [\"/srv\", \"/dev\"]\n");
+  const auto chosen = options({"-c", path_.c_str()});
+  EXPECT_EQ(chosen.confinement.image_roots, (std::vector<std::string>{"/srv", "/dev"}));
+  EXPECT_EQ(chosen.backend.images.image_roots, chosen.confinement.image_roots);
+}
+
+TEST_F(ConfigFile, RefusesWhatTheConfinementDoesNotKnow) {
+  write("[confinement]\nsystem-call = true\n");
+  EXPECT_EQ(refusal(), path_ + ":2: unknown key confinement.system-call");
+  write("[confinement]\nio-uring = 1\n");
+  EXPECT_EQ(refusal(), path_ + ":2: confinement.io-uring must be true or false");
+  write("confinement = true\n");
+  EXPECT_EQ(refusal(), path_ + ":1: confinement must be a table");
+  write("image-roots = [\"srv\"]\n");
+  EXPECT_EQ(refusal(), path_ + ": image-roots: \"srv\" is not an absolute path");
+}
+
 TEST(Options, ServeVbdAndVbd3ByDefault) {
   EXPECT_EQ(options({}).backend.kinds, (std::vector<std::string>{"vbd", "vbd3"}));
 }

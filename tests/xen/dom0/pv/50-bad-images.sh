@@ -80,6 +80,7 @@ check "xl create says that a VHD is truncated" create_shows truncated "vhd:$imag
 check "xl block-attach says that an image is missing" attach_shows "raw:$images/missing.img" "No such file"
 check "xl block-attach says that an image is locked" attach_shows "raw:$images/locked.img" "lock|in use|busy"
 check "xl block-attach says that a VHD is truncated" attach_shows "vhd:$images/truncated.vhd" "footer|truncated|short|too small|not a"
+check "xl block-attach says that an image lies outside the roots" attach_shows "raw:/etc/hostname" "image-roots"
 check "XenStore's error directory has the reason" error_node_names_reason
 check "the neighbour's verified I/O went on" bystander_is_untouched
 check "a lock that is given up lets the image be attached" locked_image_serves_later
