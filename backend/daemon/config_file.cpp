@@ -125,7 +125,10 @@ Expected<void> take(const std::string& path, std::string_view key, const toml::n
 Expected<Settings> read_config_file(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;
-  if (!file || !(text << file.rdbuf())) return fail_os(errno != 0 ? errno : EIO, path);
+  // Of an empty file the operator takes nothing, and calls that a failure of the text.
+  const bool has_text = file && file.peek() != std::ifstream::traits_type::eof();
+  if (has_text) text << file.rdbuf();
+  if (!file.is_open() || file.bad() || !text) return fail_os(errno != 0 ? errno : EIO, path);
   Settings settings;
   try {
     for (const auto& [key, node] : toml::parse(text.str(), path)) {

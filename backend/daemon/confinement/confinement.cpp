@@ -42,8 +42,8 @@ FileView file_view(const ConfinementOptions& options) {
     view.readable.emplace_back(path);
   }
   // Interrupts go to the CPU of the worker that waits for them.
-  for (const char* path : {"/dev/null", "/dev/xen/gntdev", "/dev/xen/evtchn", "/dev/xen/xenbus",
-                           "/proc/irq"}) {
+  for (const char* path :
+       {"/dev/null", "/dev/xen/gntdev", "/dev/xen/evtchn", "/dev/xen/xenbus", "/proc/irq"}) {
     view.writable.emplace_back(path);
   }
   return view;

@@ -160,7 +160,9 @@ void allow_threads_only(Filter& filter) {
   // Its arguments lie in memory, where a filter cannot see them; the C library then takes clone().
   filter.answer(SCMP_SYS(clone3), ENOSYS);
   filter.allow(SCMP_SYS(tgkill), equals(0, static_cast<std::uint64_t>(::getpid())));
-  filter.allow(SCMP_SYS(prctl), equals(0, PR_SET_NAME));
+  for (const int option : {PR_SET_NAME, PR_GET_NAME}) {
+    filter.allow(SCMP_SYS(prctl), equals(0, static_cast<std::uint64_t>(option)));
+  }
 }
 
 void allow_own_sockets_only(Filter& filter) {
