@@ -46,7 +46,8 @@ void WorkerCore::piece_done(RequestSlot& slot) noexcept {
     finished_.push_back(slot);
     return;
   }
-  assert(slot.request.indirect && slot.phases.count == 1);
+  assert(slot.request.indirect || slot.request.op == blkif::Op::discard);
+  assert(slot.phases.count == 1);
   slot.phases.next = 0;
   slot.begin_next_piece();
   go_on(slot);

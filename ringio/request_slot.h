@@ -23,8 +23,9 @@ class Queue;
 //
 // table_in only with segments in pages of their own, data_in only with data for the disk, data_out
 // only with data for the guest; the arrows back are those of a large request, which moves its data
-// in pieces. From everywhere between taken and data_out a failure leads straight to answered, which
-// nothing but `free` follows. So no request is answered twice, and none is forgotten.
+// in pieces; at_image may follow itself. From everywhere between taken and data_out a failure leads
+// straight to answered, which nothing but `free` follows. So no request is answered twice, and none
+// is forgotten.
 enum class Step : std::uint8_t { free, taken, table_in, data_in, at_image, data_out, answered };
 
 constexpr bool may_follow(Step from, Step to) {
@@ -63,6 +64,11 @@ struct Phases {
 // so many, one after the other through one buffer, so that no request needs more memory than this.
 inline constexpr std::uint32_t kPieceSegments = 256;
 
+// A discard is served in pieces too: one of a whole disk would keep its file locked, and its image
+// busy, for as long as it takes. They end at multiples of this, so that no block and no granule of
+// a device is divided but those that the guest has divided.
+inline constexpr std::uint64_t kDiscardPieceSectors = (std::uint64_t{128} << 20) / kSectorBytes;
+
 // Enough for any piece, whatever the segments turn out to be.
 inline std::uint32_t buffer_bytes(const Request& request) {
   return std::min(request.segment_count, kPieceSegments) * kPageBytes;
@@ -83,7 +89,10 @@ struct RequestSlot : ImageRequest, SlotHook {
   std::span<const Segment> piece() const {
     return request.data().subspan(piece_begin, piece_end - piece_begin);
   }
-  bool has_more_pieces() const { return piece_end < request.segment_count; }
+  bool has_more_pieces() const {
+    if (!request.carries_data()) return first.n + count.n < request.first.n + request.count.n;
+    return piece_end < request.segment_count;
+  }
   void begin_first_piece();
   void begin_next_piece();
 
@@ -95,6 +104,7 @@ struct RequestSlot : ImageRequest, SlotHook {
 
  private:
   void set_piece(std::uint32_t begin, SectorIndex at);
+  void set_bare_piece(SectorIndex at);
   Step step_ = Step::free;
 };
 

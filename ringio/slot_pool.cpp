@@ -5,13 +5,20 @@
 namespace xenblk::ringio {
 
 void RequestSlot::begin_first_piece() {
-  set_piece(0, request.first);
-  if (!request.carries_data()) count = request.count;
+  request.carries_data() ? set_piece(0, request.first) : set_bare_piece(request.first);
 }
 
 void RequestSlot::begin_next_piece() {
   assert(has_more_pieces());
-  set_piece(piece_end, {first.n + count.n});
+  const SectorIndex next{first.n + count.n};
+  request.carries_data() ? set_piece(piece_end, next) : set_bare_piece(next);
+}
+
+// Of a discard, or all of a flush, which has no sectors.
+void RequestSlot::set_bare_piece(SectorIndex at) {
+  const auto left = request.first.n + request.count.n - at.n;
+  first = at;
+  count.n = std::min(left, kDiscardPieceSectors - at.n % kDiscardPieceSectors);
 }
 
 void RequestSlot::set_piece(std::uint32_t begin, SectorIndex at) {
