@@ -19,6 +19,7 @@ std::byte* GrantCache::find(GrantRef ref) {
   const Index index = look_up(ref);
   if (index == kNone) return add(ref);
   use(index);
+  entries_[index].used_in = period_;
   return entries_[index].mapping.address();
 }
 
@@ -42,6 +43,7 @@ std::byte* GrantCache::add(GrantRef ref) {
   const Index index = std::exchange(free_, entries_[free_].next_in_bucket);
   Entry& entry = entries_[index];
   entry.ref = ref;
+  entry.used_in = period_;
   entry.mapping = std::move(*mapping);
   entry.next_in_bucket = std::exchange(bucket_of(ref), index);
   link_newest(index);
@@ -55,6 +57,14 @@ bool GrantCache::make_room() {
   misses_ = 0;
   drop_oldest();
   return true;
+}
+
+void GrantCache::age() {
+  for (auto left = kUnmapsEach; left != 0 && oldest_ != kNone; --left) {
+    if (entries_[oldest_].used_in == period_) break;
+    drop_oldest();
+  }
+  ++period_;
 }
 
 void GrantCache::use(Index index) {

@@ -30,6 +30,12 @@ class GrantCache {
   // Mapping is slow: only so many new pages are mapped before the next call of this.
   void begin_move() { maps_left_ = kMapsEach; }
 
+  // A period has ended, a minute or so: pages that were not used in all of it are unmapped, so many
+  // of them at most, those first that were not used for longest. What an idle guest has granted it
+  // may want back, and the host's table of mappings is shared by all.
+  void age();
+  static constexpr std::uint32_t kUnmapsEach = 256;
+
   std::size_t mapped_pages() const { return used_; }
 
  private:
@@ -45,6 +51,7 @@ class GrantCache {
     GrantMapping mapping;
     Index next_in_bucket = kNone;
     Index newer = kNone, older = kNone;  // by last use
+    std::uint32_t used_in = 0;           // the last period in which it was used
   };
 
   Index& bucket_of(GrantRef ref);
@@ -63,6 +70,7 @@ class GrantCache {
   std::size_t used_ = 0;
   Index free_ = kNone;  // chained by next_in_bucket
   Index newest_ = kNone, oldest_ = kNone;
+  std::uint32_t period_ = 0;
   std::uint32_t maps_left_ = kMapsEach;
   std::uint32_t misses_ = 0;
 };

@@ -204,6 +204,10 @@ void Worker::set_capacity(QueueId queue, SectorCount capacity, std::function<voi
   });
 }
 
+void Worker::age_grants(QueueId queue) {
+  impl_->post([queue](WorkerCore& core) { core.age_grants(queue); });
+}
+
 const WorkerCounters& Worker::counters() const {
   return impl_->counters();
 }

@@ -57,6 +57,9 @@ class Worker {
   // the new end are served. An unknown id is done at once.
   void set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done);
 
+  // A minute has gone: pages of this queue's guest that stay mapped (GrantCache::age).
+  void age_grants(QueueId queue);
+
   const WorkerCounters& counters() const;
 
  private:

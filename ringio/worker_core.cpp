@@ -76,12 +76,12 @@ Expected<QueueId> WorkerCore::connect(QueueSetup setup) {
 }
 
 void WorkerCore::disconnect(QueueId id, std::function<void()> done) {
-  const auto found = std::ranges::find_if(queues_, [&](const auto& q) { return q->id() == id; });
-  if (found == queues_.end()) {
+  auto* const found = find(id);
+  if (found == nullptr) {
     done();
     return;
   }
-  Queue& queue = **found;
+  Queue& queue = *found;
   if (queue.watched()) watched_.erase(watched_.iterator_to(queue));
   if (queue.ready()) {
     auto& list = queue.throttled ? throttled_ : ready_;
@@ -92,8 +92,17 @@ void WorkerCore::disconnect(QueueId id, std::function<void()> done) {
 }
 
 void WorkerCore::set_capacity(QueueId id, SectorCount capacity) {
+  if (auto* const queue = find(id)) queue->set_capacity(capacity);
+}
+
+void WorkerCore::age_grants(QueueId id) {
+  auto* const queue = find(id);
+  if (queue != nullptr && queue->grant_cache() != nullptr) queue->grant_cache()->age();
+}
+
+Queue* WorkerCore::find(QueueId id) {
   const auto found = std::ranges::find_if(queues_, [&](const auto& q) { return q->id() == id; });
-  if (found != queues_.end()) (*found)->set_capacity(capacity);
+  return found == queues_.end() ? nullptr : found->get();
 }
 
 Guest& WorkerCore::guest_of(DomainId peer) {

@@ -52,6 +52,7 @@ class WorkerCore {
   Expected<QueueId> connect(QueueSetup setup);
   void disconnect(QueueId id, std::function<void()> done);
   void set_capacity(QueueId id, SectorCount capacity);
+  void age_grants(QueueId id);
 
   // The event channels' descriptor became readable.
   void events_signalled() noexcept { events_signalled_ = true; }
@@ -108,6 +109,7 @@ class WorkerCore {
   void make_ready(Queue& queue) noexcept;
   void remove_drained();
   void remove(std::unique_ptr<Queue> queue);
+  Queue* find(QueueId id);
   Guest& guest_of(DomainId peer);
 
   LoopEngine& engine_;

@@ -113,6 +113,51 @@ TEST_F(GrantCacheTest, AlwaysFindsTheRightPage) {
   EXPECT_GT(found, 50'000U);
 }
 
+TEST_F(GrantCacheTest, UnmapsWhatWasNotUsedForAWholePeriod) {
+  GrantCache cache(*grants, domain->id(), 8);
+  const auto idle = grant(std::byte{1}), used = grant(std::byte{2});
+  ASSERT_NE(cache.find(idle), nullptr);
+  ASSERT_NE(cache.find(used), nullptr);
+  cache.age();
+  EXPECT_EQ(cache.mapped_pages(), 2U) << "both were used in the period that has just ended";
+  ASSERT_NE(cache.find(used), nullptr);
+  cache.age();
+  EXPECT_FALSE(domain->is_mapped(idle));
+  EXPECT_TRUE(domain->is_mapped(used));
+  cache.age();
+  EXPECT_EQ(xen.usage().mapped_pages, 0U);
+  EXPECT_EQ(domain->revoke(idle), loopback::Revoked::ended) << "the guest has its page back";
+  cache.age();
+}
+TEST_F(GrantCacheTest, FindsAgainWhatWasUnmappedForItsAge) {
+  GrantCache cache(*grants, domain->id(), 2);
+  const auto ref = grant(std::byte{1});
+  for (int round = 0; round < 10; ++round) {
+    cache.begin_move();
+    ASSERT_EQ(cache.find(ref)[0], std::byte{1});
+    cache.age();
+    cache.age();
+    ASSERT_EQ(cache.mapped_pages(), 0U);
+  }
+}
+TEST_F(GrantCacheTest, UnmapsOnlySoManyAtATimeTheOldestFirst) {
+  constexpr std::uint32_t kPages = GrantCache::kUnmapsEach + 10;
+  GrantCache cache(*grants, domain->id(), kPages);
+  std::vector<GrantRef> refs;
+  for (std::uint32_t i = 0; i < kPages; ++i) {
+    cache.begin_move();
+    refs.push_back(grant(std::byte{1}));
+    ASSERT_NE(cache.find(refs.back()), nullptr);
+  }
+  cache.age();
+  cache.age();
+  EXPECT_EQ(cache.mapped_pages(), 10U);
+  EXPECT_FALSE(domain->is_mapped(refs[GrantCache::kUnmapsEach - 1]));
+  EXPECT_TRUE(domain->is_mapped(refs[GrantCache::kUnmapsEach]));
+  cache.age();
+  EXPECT_EQ(cache.mapped_pages(), 0U);
+}
+
 // --- a queue with it ---
 class PersistentQueue : public OneQueue {
  protected:
@@ -163,6 +208,37 @@ TEST_P(PersistentQueue, DataThatChangesAfterItWasTakenChangesNothing) {
   world.settle();
   EXPECT_EQ(queue.take().size(), 1U);
   EXPECT_EQ(world.image->sectors(0, 8)[77], std::byte{5});
+}
+TEST_P(PersistentQueue, APageIsUsedAgainInOtherPlacesAndSizes) {
+  std::ranges::fill(page.memory, std::byte{1});
+  EXPECT_EQ(world.status(queue, queue.write(0, page.ref)), Status::okay);
+  for (std::uint8_t first = 0; first < 8; ++first) {
+    for (std::uint8_t last = first; last < 8; ++last) {
+      const auto mark = std::byte(0x40 + first * 8 + last);
+      std::ranges::fill(page.memory.subspan(first * 512U, (last - first + 1U) * 512U), mark);
+      const auto segment = FrontendSegment{page.ref, first, last};
+      ASSERT_EQ(world.status(queue, queue.transfer(Op::write, 100, {segment})), Status::okay);
+      for (std::uint64_t i = 0; i <= last - std::uint64_t{first}; ++i) {
+        ASSERT_EQ(world.image->sectors(100 + i, 1)[511], mark);
+      }
+    }
+  }
+  for (const auto& [first, last] : {std::pair{8, 8}, std::pair{0, 8}, std::pair{5, 4}}) {
+    const FrontendSegment segment{page.ref, static_cast<std::uint8_t>(first),
+                                  static_cast<std::uint8_t>(last)};
+    EXPECT_EQ(world.status(queue, queue.transfer(Op::read, 0, {segment})), Status::error);
+  }
+  EXPECT_EQ(world.xen.usage().copy_calls, 0U);
+  expect_alive();
+}
+TEST_P(PersistentQueue, AReferenceThatWasEndedAfterItsAgeIsAnError) {
+  expect_alive();
+  world.core->age_grants(world.connected[0]);
+  world.core->age_grants(world.connected[0]);
+  EXPECT_EQ(domain->revoke(page.ref), loopback::Revoked::ended);
+  EXPECT_EQ(world.status(queue, queue.read(0, page.ref)), Status::error);
+  page = queue.page();
+  expect_alive();
 }
 TEST_P(PersistentQueue, AReferenceRevokedAfterItWasMappedHarmsNobody) {
   expect_alive();
