@@ -23,7 +23,7 @@ constexpr const char* kDomainGone = "@releaseDomain";
 // not keep the others waiting.
 constexpr int kMostEvents = 256;
 
-// Everything is looked at now and then, should an event ever be lost.
+// Everything is looked at now and then, should an event ever be lost; and grants age.
 constexpr std::chrono::seconds kLookAtAll{60};
 
 // The components of a path below "backend/<kind>", which may be given absolute or relative.
@@ -92,18 +92,27 @@ Expected<void> Backend::watch_store(Xen& xen) {
   auto store = xen.open_store();
   if (!store) return std::unexpected(std::move(store.error()));
   store_ = std::move(*store);
-  services_.reset(new Services{loop_, *store_, workers_, opener_, log_, options_.offer});
+  services_.reset(
+      new Services{loop_, *store_, workers_, opener_, log_, options_.offer, in_driver_domain()});
   // Each watch fires once when it is set, and that event is the initial scan.
   for (const auto& kind : options_.kinds) {
     auto watched = store_->watch("backend/" + kind, fmt::format("{}{}", kKindToken, kind));
     if (!watched) return watched;
   }
-  if (auto watched = store_->watch(kDomainGone, kDomainGone); !watched) return watched;
+  // In a driver domain this may be refused; then a guest's end shows in its nodes alone.
+  auto watched = store_->watch(kDomainGone, kDomainGone);
+  if (!watched && watched.error().code != Errc::permission) return watched;
   loop_.watch_descriptor(store_->fd(), [this] { read_events(); });
-  loop_.every(kLookAtAll, [this] { mark_all(), reconcile_dirty(); });
+  loop_.every(kLookAtAll, [this] { mark_all(), reconcile_dirty(), age_grants(); });
   // What was queued before the descriptor was watched.
   loop_.post([this] { read_events(); });
   return {};
+}
+
+// Each domain finds its number there; domain 0 does so only on some hosts.
+bool Backend::in_driver_domain() {
+  const auto domain = negotiation::parse_u32(read_node(*store_, "domid").value_or("0"));
+  return domain.value_or(0) != 0;
 }
 
 void Backend::read_events() {
@@ -202,6 +211,10 @@ void Backend::detach(std::function<void()> done) {
 
 void Backend::reread_capacities() {
   for (const auto& [key, device] : devices_) device->reread_capacity();
+}
+
+void Backend::age_grants() {
+  for (const auto& [key, device] : devices_) device->age_grants();
 }
 
 void Backend::finish_detach() {

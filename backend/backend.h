@@ -49,12 +49,16 @@ class Backend {
   // Looks whether images have grown, and tells their guests.
   void reread_capacities();
 
+  // A minute has gone; start() sees to that.
+  void age_grants();
+
   std::size_t device_count() const { return devices_.size(); }
 
  private:
   Backend(EventLoop& loop, BackendOptions options, spdlog::logger& log);
   Expected<void> start_workers(Xen& xen);
   Expected<void> watch_store(Xen& xen);
+  bool in_driver_domain();
   void read_events();
   void on_event(const WatchEvent& event);
   void scan_kind(const std::string& kind);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <spdlog/logger.h>
+#include <unistd.h>
 
 #include <utility>
 
@@ -69,7 +70,8 @@ Device::Outcome Device::reconcile() {
 Device::Progress Device::step() {
   // To a device that is being detached XenStore has nothing to say any more: it winds up as if its
   // directory had gone.
-  auto reading = detaching_ ? Reading{} : read_device(services_.store, key_);
+  auto reading = detaching_ ? Reading{} : read_device(services_.store, key_, medium_);
+  reading.seen.ours_to_remove = services_.in_driver_domain;
   frontend_problem_ = std::move(reading.frontend_problem);
   own_ = negotiation::observe(own_, reading.seen);
   const auto action = negotiation::decide(own_, reading.seen);
@@ -106,6 +108,11 @@ Device::Result Device::perform(Action action, const Seen& seen) {
       return publish_state(seen, XenbusState::closing);
     case Action::state_closed:
       return publish_state(seen, XenbusState::closed);
+    case Action::tell_shutdown:
+      return publish_nodes(seen, {{"shutdown-done", ""}});
+    case Action::remove_directory:
+      return services_.store.remove(negotiation::backend_path(key_)) ? Result::done
+                                                                     : Result::refused;
     case Action::open_image:
       open_image();
       break;
@@ -155,20 +162,37 @@ void Device::open_image() {
   auto request = read_disk_request(services_.store, key_);
   if (!request) return image_opened(std::unexpected(std::move(request.error())));
   request_ = std::move(*request);
-  if (request_.params.empty() && request_.cdrom) {
-    return image_opened(std::make_shared<EmptyMedium>());
-  }
+  const bool guest_has_drive = request_.cdrom && (medium_ || !offered_);
+  if (request_.cdrom) medium_ = request_.params;
+  if (guest_has_drive) static_cast<void>(services_.store.remove(negotiation::error_path(key_)));
+  drive_is_empty_ = request_.cdrom && request_.params.empty();
+  if (drive_is_empty_) return image_opened(std::make_shared<EmptyMedium>());
   services_.opener.open(request_.params, request_.access,
-                        [this](Expected<std::shared_ptr<Image>> image) {
-                          image_opened(std::move(image));
+                        [this, guest_has_drive](Expected<std::shared_ptr<Image>> image) {
+                          if (!image && guest_has_drive) {
+                            leave_drive_empty(image.error());
+                          } else {
+                            image_opened(std::move(image));
+                          }
                           changed_();
                         });
+}
+
+// The guest has the drive already and goes on without a medium, until the toolstack names another
+// one.
+void Device::leave_drive_empty(const Error& error) {
+  const auto reason = fmt::format("the drive is empty: {}", describe(error));
+  report(Severity::error, reason);
+  static_cast<void>(services_.store.write(negotiation::error_path(key_) + "/error", reason));
+  drive_is_empty_ = true;
+  image_opened(std::make_shared<EmptyMedium>());
 }
 
 void Device::image_opened(Expected<std::shared_ptr<Image>> image) {
   own_.image = image ? ImagePhase::open : ImagePhase::failed;
   if (!image) {
     failure_ = describe(image.error());
+    medium_.reset();
     return;
   }
   image_ = std::move(*image);
@@ -177,7 +201,7 @@ void Device::image_opened(Expected<std::shared_ptr<Image>> image) {
 }
 
 void Device::close_image() {
-  if (request_.params.empty()) {
+  if (drive_is_empty_) {
     image_.reset();
     own_.image = ImagePhase::none;
     return;
@@ -239,7 +263,10 @@ void Device::disconnect_rings() {
 
 Device::Result Device::publish_connected(const Seen& seen) {
   const auto disk = properties();
-  const auto result = publish_state(seen, XenbusState::connected, property_nodes(disk));
+  auto nodes = negotiation::property_nodes(disk);
+  // The process to which the statistics of a XenServer host charge the disk.
+  nodes.push_back({"kthread-pid", std::to_string(::getpid())});
+  const auto result = publish_state(seen, XenbusState::connected, std::move(nodes));
   if (result == Result::done) published_ = disk.capacity;
   return result;
 }
@@ -259,7 +286,7 @@ negotiation::DiskProperties Device::properties() const {
 }
 
 void Device::reread_capacity() {
-  if (own_.image != ImagePhase::open || detaching_ || request_.params.empty()) return;
+  if (own_.image != ImagePhase::open || detaching_ || drive_is_empty_) return;
   const std::weak_ptr<Device*> self = self_;
   services_.opener.reread(image_, [self](const Expected<SectorCount>& capacity) {
     if (const auto device = self.lock()) (*device)->capacity_read(capacity);
@@ -287,7 +314,7 @@ void Device::capacity_read(const Expected<SectorCount>& capacity) {
 void Device::tell_growth() {
   if (own_.image != ImagePhase::open) return;
   for (int attempt = 0; attempt < kMostSteps; ++attempt) {
-    const auto seen = read_device(services_.store, key_).seen;
+    const auto seen = read_device(services_.store, key_, medium_).seen;
     if (own_.state != XenbusState::connected || seen.backend != XenbusState::connected) return;
     if (publish_grown(seen) != Result::again) return;
   }

@@ -32,6 +32,7 @@ struct Services {
   ImageOpener& opener;
   spdlog::logger& log;
   negotiation::Offer offer;
+  bool in_driver_domain = false;  // not in domain 0
 };
 
 // Pinned; used by the loop's thread. Destroyed only after reconcile() has answered `gone`.
@@ -57,6 +58,8 @@ class Device {
   // Looks whether the image has grown, and tells the guest. In its own time.
   void reread_capacity();
 
+  void age_grants() { rings_.age_grants(); }
+
   const negotiation::DeviceKey& key() const { return key_; }
 
  private:
@@ -74,6 +77,7 @@ class Device {
   Result offer(const negotiation::Seen& seen);
   void open_image();
   void image_opened(Expected<std::shared_ptr<Image>> image);
+  void leave_drive_empty(const Error& error);
   void close_image();
   void connect_rings();
   negotiation::Offer standing_offer() const;
@@ -100,6 +104,10 @@ class Device {
   std::optional<negotiation::Offer> offered_;  // to this frontend; none: by an earlier daemon
   DiskRequest request_;
   std::shared_ptr<Image> image_;
+  // What the toolstack has put into the drive that the guest has, whether or not it could be
+  // opened; none for disks that are no drives.
+  std::optional<std::string> medium_;
+  bool drive_is_empty_ = false;  // image_ is an EmptyMedium
   DiskRings rings_;
   std::string failure_;  // why the image or the rings failed
   std::string frontend_problem_;

@@ -20,6 +20,12 @@ HotplugStatus hotplug_status(const std::optional<std::string>& value) {
   return *value == "connected" ? HotplugStatus::connected : HotplugStatus::error;
 }
 
+negotiation::ShutdownRequest shutdown_request(const std::optional<std::string>& value) {
+  using enum negotiation::ShutdownRequest;
+  if (!value) return none;
+  return *value == "force" ? force : normal;
+}
+
 // The frontend's path is known from the device's own; a backend directory that points elsewhere
 // would make us act for one guest on what another one wrote.
 std::string wrong_frontend(const DeviceKey& key, const std::string& path,
@@ -46,7 +52,8 @@ void read_frontend(XenStore& store, const DeviceKey& key, Reading& reading) {
 
 }  // namespace
 
-Reading read_device(XenStore& store, const DeviceKey& key) {
+Reading read_device(XenStore& store, const DeviceKey& key,
+                    const std::optional<std::string>& medium) {
   const auto directory = negotiation::backend_path(key);
   const auto node = [&](const char* name) { return read_node(store, directory + "/" + name); };
   Reading reading;
@@ -60,6 +67,8 @@ Reading read_device(XenStore& store, const DeviceKey& key) {
   seen.online = node("online") != "0";
   seen.has_script = node("script").has_value();
   seen.hotplug = hotplug_status(node("hotplug-status"));
+  seen.shutdown = shutdown_request(node("shutdown-request"));
+  if (medium) seen.other_medium = node("params").value_or(*medium) != *medium;
   reading.frontend_problem = wrong_frontend(key, *frontend, node("frontend-id"));
   if (reading.frontend_problem.empty()) {
     read_frontend(store, key, reading);

@@ -19,7 +19,10 @@ struct Reading {
   std::string frontend_problem;
 };
 
-Reading read_device(XenStore& store, const negotiation::DeviceKey& key);
+// `medium`: the params of the image in a drive whose medium can be changed; none for other disks,
+// which keep their image whatever stands there.
+Reading read_device(XenStore& store, const negotiation::DeviceKey& key,
+                    const std::optional<std::string>& medium);
 
 // What the toolstack asks for (blkif.h, "Backend Device Properties"; libxl writes these nodes).
 struct DiskRequest {

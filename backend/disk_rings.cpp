@@ -9,6 +9,7 @@ void DiskRings::connect(const negotiation::Session& session, const RingPlan& pla
                         ConnectDone done) {
   assert(connected_.empty() && awaited_ == 0);
   outcome_ = {};
+  persistent_grants_ = plan.persistent_grants;
   counters_.clear();
   connect_done_ = std::move(done);
   awaited_ = session.queues.size();
@@ -64,6 +65,11 @@ void DiskRings::set_capacity(SectorCount capacity, const std::function<void()>& 
       });
     });
   }
+}
+
+void DiskRings::age_grants() {
+  if (!persistent_grants_) return;
+  for (const auto& queue : connected_) queue.worker->age_grants(queue.id);
 }
 
 void DiskRings::disconnect(DisconnectDone done) {

@@ -51,6 +51,9 @@ class DiskRings {
   // Of those that are connected; `done` runs when all of them serve requests up to there.
   void set_capacity(SectorCount capacity, const std::function<void()>& done);
 
+  // Once a minute: pages of the guest that stay mapped though it does not use them.
+  void age_grants();
+
   const std::vector<std::shared_ptr<ringio::QueueCounters>>& counters() const { return counters_; }
 
  private:
@@ -66,6 +69,7 @@ class DiskRings {
   WorkerPool& pool_;
   std::vector<Connected> connected_;
   std::vector<std::shared_ptr<ringio::QueueCounters>> counters_;
+  bool persistent_grants_ = false;
   std::size_t awaited_ = 0;
   Expected<void> outcome_;
   ConnectDone connect_done_;

@@ -35,7 +35,8 @@ Action tear_down(const Own& own, Action last) {
 // again and asked to close, all before we looked, has not heard from us.
 Action close_down(const Own& own, const Seen& seen) {
   const bool said = own.state == XenbusState::closed && seen.backend == XenbusState::closed;
-  return tear_down(own, said ? Action::wait : Action::state_closed);
+  const auto rest = seen.ours_to_remove && !seen.online ? Action::remove_directory : Action::wait;
+  return tear_down(own, said ? rest : Action::state_closed);
 }
 
 // A frontend that is still using the rings closes first: it sees our Closing and answers with
@@ -44,6 +45,15 @@ bool frontend_will_close(const Own& own, const Seen& seen) {
   if (own.rings != RingPhase::connected || !seen.frontend_valid) return false;
   return seen.frontend == XenbusState::initialised || seen.frontend == XenbusState::connected ||
          seen.frontend == XenbusState::closing;
+}
+
+Action shut_down(const Own& own, const Seen& seen) {
+  if (seen.shutdown == ShutdownRequest::normal && frontend_will_close(own, seen)) {
+    return own.state == XenbusState::closing ? Action::wait : Action::state_closing;
+  }
+  const auto next = close_down(own, seen);
+  if (next != Action::wait || busy(own)) return next;
+  return own.shutdown_told ? Action::wait : Action::tell_shutdown;
 }
 
 bool possible_for_frontend(const Seen& seen) {
@@ -93,6 +103,13 @@ bool fresh_start(const Own& own, const Seen& seen) {
          own.failed_at != XenbusState::initialising;
 }
 
+// The toolstack names the new medium in `params`, and nothing for an empty drive. The rings rest
+// meanwhile, so that nothing of the old medium is in flight when it is closed: to the frontend it
+// is a pause.
+bool must_eject(const Own& own, const Seen& seen) {
+  return seen.other_medium && own.image == ImagePhase::open;
+}
+
 Action frontend_initialising(const Own& own, const Seen& seen) {
   switch (own.state) {
     case XenbusState::unknown:
@@ -106,6 +123,7 @@ Action frontend_initialising(const Own& own, const Seen& seen) {
       return close_down(own, seen);  // it began again without closing first
   }
   if (own.rings == RingPhase::connected) return Action::disconnect_rings;
+  if (must_eject(own, seen)) return tear_down(own, Action::wait);
   if (own.image == ImagePhase::none) return Action::open_image;
   if (own.image == ImagePhase::open && !own.image_told) return Action::tell_image;
   return Action::wait;
@@ -123,11 +141,12 @@ Action frontend_ready(const Own& own, const Seen& seen) {
   if (own.state == XenbusState::unknown && !offered_by_an_earlier_daemon) return Action::offer;
   if (own.state == XenbusState::closed && !seen.online) return Action::wait;
   if (rings_are_stale(own, seen)) return Action::disconnect_rings;
+  if (must_eject(own, seen)) return tear_down(own, Action::wait);
   if (own.image == ImagePhase::none) return Action::open_image;
   if (busy(own)) return Action::wait;
   if (!own.image_told) return Action::tell_image;
   if (own.rings == RingPhase::none) return Action::connect_rings;
-  return own.state == XenbusState::connected ? Action::wait : Action::publish_connected;
+  return own.connected_told ? Action::wait : Action::publish_connected;
 }
 
 Action frontend_closing(const Own& own) {
@@ -139,9 +158,11 @@ Action frontend_closing(const Own& own) {
 
 Action decide(const Own& own, const Seen& seen) {
   if (!seen.exists || replaced(own, seen)) return tear_down(own, Action::forget);
-  if (close_requested(own, seen)) {
+  const bool at_once = seen.shutdown == ShutdownRequest::force;
+  if (close_requested(own, seen) && !at_once) {
     return frontend_will_close(own, seen) ? Action::wait : close_down(own, seen);
   }
+  if (seen.shutdown != ShutdownRequest::none) return shut_down(own, seen);
   if (own.failure_told && !fresh_start(own, seen)) return give_up(own, seen);
   if (!own.failure_told && failed(own, seen)) return Action::tell_failure;
   switch (seen.frontend) {
@@ -167,6 +188,10 @@ Own after(Action action, Own own, const Seen& seen) {
   switch (action) {
     case Action::wait:
     case Action::forget:
+    case Action::remove_directory:
+      break;
+    case Action::tell_shutdown:
+      own.shutdown_told = true;
       break;
     case Action::offer:
       // A new life: what failed in an earlier one is tried again.
@@ -185,12 +210,15 @@ Own after(Action action, Own own, const Seen& seen) {
       break;
     case Action::connect_rings:
       own.rings = RingPhase::connecting;
+      own.frontend_was_connected = seen.frontend == XenbusState::connected;
       break;
     case Action::publish_connected:
       own.state = XenbusState::connected;
+      own.connected_told = true;
       break;
     case Action::disconnect_rings:
       own.rings = RingPhase::disconnecting;
+      own.connected_told = false;
       own.frontend_was_connected = false;
       break;
     case Action::close_image:
@@ -216,6 +244,7 @@ Own observe(Own own, const Seen& seen) {
       seen.frontend == XenbusState::connected) {
     own.frontend_was_connected = true;
   }
+  if (seen.shutdown == ShutdownRequest::none) own.shutdown_told = false;
   // Having moved on once is enough: it may come back to where it stood.
   if (own.failure_told && seen.frontend != own.failed_at) own.failed_at = XenbusState::unknown;
   return own;
@@ -245,6 +274,10 @@ std::string_view name(Action action) {
       return "state Closing";
     case Action::state_closed:
       return "state Closed";
+    case Action::tell_shutdown:
+      return "tell shutdown";
+    case Action::remove_directory:
+      return "remove directory";
     case Action::forget:
       return "forget";
   }

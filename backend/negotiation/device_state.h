@@ -22,16 +22,21 @@ struct Own {
   ImagePhase image = ImagePhase::none;
   bool image_told = false;  // `image-state` says that it is open
   RingPhase rings = RingPhase::none;
+  // Connected and the disk's properties stand in XenStore for the image and the rings that we have.
+  bool connected_told = false;
   // The frontend reached Connected in this session. If it then says Initialised it has started
   // afresh, and its rings are others than ours.
   bool frontend_was_connected = false;
-  bool failure_told = false;  // the reason is in XenStore and in the log
+  bool shutdown_told = false;  // `shutdown-done`
+  bool failure_told = false;   // the reason is in XenStore and in the log
   // Where the frontend stood when the failure was told. Only a frontend that has moved on is
   // offered the device again, so that a broken image is not tried for ever.
   XenbusState failed_at = XenbusState::unknown;
 };
 
 enum class HotplugStatus : std::uint8_t { none, connected, error };
+// What xenopsd may ask for in `shutdown-request`; `force` does not wait for the frontend.
+enum class ShutdownRequest : std::uint8_t { none, normal, force };
 
 // What XenStore says now.
 struct Seen {
@@ -42,6 +47,11 @@ struct Seen {
   HotplugStatus hotplug = HotplugStatus::none;  // what that script has written
   XenbusState frontend = XenbusState::unknown;  // unknown: node, directory or domain is gone
   bool frontend_valid = true;                   // its `state` is a number from 0 to 8
+  ShutdownRequest shutdown = ShutdownRequest::none;
+  // In a driver domain nobody else removes the directory once the device is Closed and not wanted
+  // any more, and libxl in domain 0 waits for that.
+  bool ours_to_remove = false;
+  bool other_medium = false;  // the toolstack has put another image into the drive than ours
 };
 
 enum class Action : std::uint8_t {
@@ -56,7 +66,9 @@ enum class Action : std::uint8_t {
   tell_failure,   // `error`, `hotplug-error`, `image-state`, and the log
   state_closing,  // write Closing
   state_closed,   // write Closed
-  forget,         // the device is gone and nothing is left of it
+  tell_shutdown,  // write `shutdown-done`
+  remove_directory,
+  forget,  // the device is gone and nothing is left of it
 };
 
 std::string_view name(Action action);

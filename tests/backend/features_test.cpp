@@ -139,6 +139,23 @@ TEST_F(Features, GrantsOfAFrontendThatEndsThemAreNeverKept) {
   EXPECT_EQ(xen_.usage().mapped_pages, 1U);
 }
 
+TEST_F(Features, PagesOfAnIdleFrontendAreGivenBackInTime) {
+  restart({.persistent_grants = true});
+  const auto raw = disk(raw_image());
+  connect(raw, {.queues = 2,
+                .keys = loopback::RingKeys::ring_page_order,
+                .grants = loopback::Grants::persistent});
+  expect_writes_and_reads(*frontend_);
+  ASSERT_GT(xen_.usage().mapped_pages, 2U);
+  while (xen_.usage().mapped_pages > 2) {
+    host_->age_grants();
+    std::this_thread::yield();
+  }
+  expect_writes_and_reads(*frontend_);
+  EXPECT_GT(xen_.usage().mapped_pages, 2U);
+  remove(raw);
+}
+
 TEST_F(Features, PersistentGrantsAreNotOfferedByDefault) {
   connect(disk(raw_image()), {.grants = loopback::Grants::persistent});
   EXPECT_FALSE(frontend_->properties().persistent);
@@ -185,28 +202,6 @@ TEST_P(EveryLayout, ServesSectorsOf4KibWhereConfigured) {
   EXPECT_EQ(frontend_->discard({8}, {7}).value(), Status::error);
   EXPECT_EQ(frontend_->read({kDiskBytes / kSectorBytes}, page).value(), Status::error);
   expect_writes_and_reads(*frontend_);
-}
-
-// --- a drive without a medium ---
-TEST_F(Features, AnEmptyDriveIsADiskWithoutSectors) {
-  auto drive = disk("");
-  drive.mode = "r";
-  drive.device_type = "cdrom";
-  connect(drive);
-  EXPECT_EQ(frontend_->properties().sectors.n, 0U);
-  EXPECT_EQ(frontend_->properties().info,
-            blkif::kInfoCdrom | blkif::kInfoRemovable | blkif::kInfoReadOnly);
-  std::vector<std::byte> data(512);
-  EXPECT_EQ(frontend_->read({0}, data).value(), Status::error);
-  expect_okay(frontend_->flush());
-  host_->reread_capacities();
-  remove(drive);
-}
-
-TEST_F(Features, ADiskWithoutAnImageIsNoEmptyDrive) {
-  const auto nothing = disk("");
-  toolstack_.add_disk(nothing);
-  expect_node(nothing, "image-state", "failed");
 }
 
 // --- growing ---

@@ -31,8 +31,14 @@ class Life {
       if (action == wait) return actions;
       actions.push_back(action);
       if (action == forget) return actions;
+      if (action == remove_directory) {
+        seen.exists = false;
+        return actions;
+      }
       own = after(action, own, seen);
       if (wrote_state(action)) seen.backend = own.state;
+      // It reads what is in the drive now.
+      if (action == open_image) seen.other_medium = false;
     }
     ADD_FAILURE() << "never comes to rest";
     return actions;
@@ -162,7 +168,91 @@ TEST(DeviceLife, ClosesWhenTheFrontendBeginsAgainWithoutClosing) {
 TEST(DeviceLife, ReplacesRingsOfAFrontendThatSaysInitialisedAgain) {
   Life life;
   life.connect();
-  EXPECT_EQ(life.frontend(State::initialised), (Actions{disconnect_rings, connect_rings}));
+  EXPECT_EQ(life.frontend(State::initialised),
+            (Actions{disconnect_rings, connect_rings, publish_connected}));
+}
+
+TEST(DeviceLife, EndsWithTheFrontendWhenAShutdownIsRequested) {
+  Life life;
+  life.connect();
+  life.seen.shutdown = ShutdownRequest::normal;
+  EXPECT_EQ(life.run_through(), Actions{state_closing});
+  EXPECT_EQ(life.frontend(State::closing), Actions{});
+  EXPECT_EQ(life.frontend(State::closed),
+            (Actions{disconnect_rings, close_image, state_closed, tell_shutdown}));
+  EXPECT_EQ(life.frontend(State::initialising), Actions{}) << "for as long as the request stands";
+  life.seen.shutdown = ShutdownRequest::none;
+  EXPECT_EQ(life.run_through(), (Actions{offer, open_image, tell_image}));
+}
+
+TEST(DeviceLife, EndsAtOnceWhenAShutdownIsForced) {
+  for (const bool asked_to_close : {false, true}) {
+    Life life;
+    life.connect();
+    life.seen.shutdown = ShutdownRequest::force;
+    if (asked_to_close) life.seen.backend = State::closing;
+    EXPECT_EQ(life.run_through(),
+              (Actions{disconnect_rings, close_image, state_closed, tell_shutdown}));
+  }
+}
+
+TEST(DeviceLife, RemovesItsDirectoryWhereNobodyElseDoes) {
+  Life life;
+  life.seen.ours_to_remove = true;
+  life.connect();
+  EXPECT_EQ(life.frontend(State::closed), (Actions{disconnect_rings, close_image, state_closed}))
+      << "the frontend may come back";
+  life.seen.online = false;
+  EXPECT_EQ(life.run(), Actions{remove_directory});
+  EXPECT_EQ(life.run(), Actions{forget});
+}
+
+TEST(DeviceLife, ChangesTheMediumUnderAConnectedFrontend) {
+  Life life;
+  life.connect();
+  life.seen.other_medium = true;
+  EXPECT_EQ(life.run(), Actions{disconnect_rings});
+  life.finish();
+  EXPECT_EQ(life.run(), Actions{close_image});
+  life.finish();
+  EXPECT_EQ(life.run_through(),
+            (Actions{open_image, tell_image, connect_rings, publish_connected}));
+  EXPECT_EQ(life.own.state, State::connected);
+}
+
+TEST(DeviceLife, ChangesTheMediumBeforeTheFrontendConnects) {
+  Life life;
+  life.run_through();
+  life.seen.other_medium = true;
+  EXPECT_EQ(life.run(), Actions{close_image});
+  life.finish();
+  EXPECT_EQ(life.run_through(), (Actions{open_image, tell_image}));
+}
+
+TEST(DeviceLife, ClosesThoughTheMediumIsBeingChanged) {
+  Life life;
+  life.connect();
+  life.seen.other_medium = true;
+  EXPECT_EQ(life.run(), Actions{disconnect_rings});
+  life.seen.online = false;
+  life.seen.backend = State::closing;
+  EXPECT_EQ(life.run_through(), (Actions{close_image, state_closed}));
+}
+
+TEST(DeviceLife, ReplacesRingsOfAFrontendThatBeganAgainWhileTheMediumWasChanged) {
+  Life life;
+  life.connect();
+  life.seen.other_medium = true;
+  EXPECT_EQ(life.run(), Actions{disconnect_rings});
+  life.finish();
+  EXPECT_EQ(life.run(), Actions{close_image});
+  life.finish();
+  EXPECT_EQ(life.run(), Actions{open_image});
+  life.finish();
+  EXPECT_EQ(life.run(), (Actions{tell_image, connect_rings}));
+  // With the old rings, while the frontend makes new ones.
+  life.seen.frontend = State::initialised;
+  EXPECT_EQ(life.run_through(), (Actions{disconnect_rings, connect_rings, publish_connected}));
 }
 
 TEST(DeviceLife, WaitsForALiveFrontendWhenTheToolstackCloses) {
@@ -301,7 +391,7 @@ TEST(DeviceLife, ComesToRestUnderRandomChanges) {
     Life life;
     life.seen.has_script = pick(2) == 0;
     for (int change = 0; change < 40; ++change) {
-      switch (pick(8)) {
+      switch (pick(10)) {
         case 0:
           life.seen.online = pick(4) != 0;
           break;
@@ -316,6 +406,12 @@ TEST(DeviceLife, ComesToRestUnderRandomChanges) {
           break;
         case 4:
           life.finish(pick(3) != 0);
+          break;
+        case 5:
+          life.seen.other_medium = true;
+          break;
+        case 6:
+          life.seen.shutdown = static_cast<ShutdownRequest>(pick(3));
           break;
         default:
           life.seen.frontend = static_cast<State>(pick(9));

@@ -6,12 +6,12 @@ namespace xenblk::demo {
 
 Expected<std::unique_ptr<LoopbackHost>> LoopbackHost::start(loopback::LoopbackXen& xen,
                                                             backend::BackendOptions options,
-                                                            spdlog::logger& log) {
+                                                            spdlog::logger& log, DomainId domain) {
   std::unique_ptr<LoopbackHost> host(new LoopbackHost);
   auto loop = backend::EventLoop::make();
   if (!loop) return std::unexpected(std::move(loop.error()));
   host->loop_ = std::move(*loop);
-  auto backend = backend::Backend::start(xen.host(), *host->loop_, std::move(options), log);
+  auto backend = backend::Backend::start(xen.host(domain), *host->loop_, std::move(options), log);
   if (!backend) return std::unexpected(std::move(backend.error()));
   host->backend_ = std::move(*backend);
   // From here on only this thread touches the backend, its XenStore connection included.

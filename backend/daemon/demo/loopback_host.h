@@ -13,10 +13,11 @@ namespace xenblk::demo {
 // Pinned. The destructor detaches the backend if end() was not called.
 class LoopbackHost {
  public:
-  // `log` is borrowed. Errors: those of backend::Backend::start.
+  // `log` is borrowed; `domain` is 0 or that of a driver domain. Errors: those of
+  // backend::Backend::start.
   static Expected<std::unique_ptr<LoopbackHost>> start(loopback::LoopbackXen& xen,
                                                        backend::BackendOptions options,
-                                                       spdlog::logger& log);
+                                                       spdlog::logger& log, DomainId domain = {0});
   ~LoopbackHost() { end(); }
   LoopbackHost(const LoopbackHost&) = delete;
   LoopbackHost& operator=(const LoopbackHost&) = delete;
@@ -28,6 +29,10 @@ class LoopbackHost {
   // What SIGHUP does.
   void reread_capacities() {
     loop_->post([this] { backend_->reread_capacities(); });
+  }
+  // What a minute does.
+  void age_grants() {
+    loop_->post([this] { backend_->age_grants(); });
   }
 
  private:
