@@ -92,8 +92,9 @@ Expected<void> Backend::watch_store(Xen& xen) {
   auto store = xen.open_store();
   if (!store) return std::unexpected(std::move(store.error()));
   store_ = std::move(*store);
-  services_.reset(
-      new Services{loop_, *store_, workers_, opener_, log_, options_.offer, in_driver_domain()});
+  services_.reset(new Services{loop_, *store_, workers_, opener_, log_, options_.offer,
+                               std::make_shared<std::atomic<std::uint64_t>>(), in_driver_domain()});
+  services_->slow_request_ns->store(static_cast<std::uint64_t>(options_.slow_request.count()));
   // Each watch fires once when it is set, and that event is the initial scan.
   for (const auto& kind : options_.kinds) {
     auto watched = store_->watch("backend/" + kind, fmt::format("{}{}", kKindToken, kind));
@@ -179,6 +180,7 @@ void Backend::mark_all() {
 void Backend::reconcile_dirty() {
   const auto dirty = std::exchange(dirty_, {});
   for (const auto& key : dirty) reconcile(key);
+  if (settled_) settled_();
   if (detached_) finish_detach();
 }
 
@@ -207,6 +209,13 @@ void Backend::detach(std::function<void()> done) {
     look_at(key);
   }
   reconcile_dirty();
+}
+
+void Backend::reload(const BackendOptions& options) {
+  const auto now = with_what_fits(options);
+  services_->offer = now.offer;
+  services_->slow_request_ns->store(static_cast<std::uint64_t>(now.slow_request.count()));
+  for (const auto& worker : workers_.workers) worker->set_polling(now.worker.polling);
 }
 
 void Backend::reread_capacities() {

@@ -1,6 +1,7 @@
 // The backend: finds the devices of its kinds in XenStore and keeps each of them going.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -31,7 +32,8 @@ struct BackendOptions {
   bool pin_workers = false;  // each to a CPU of its own, if there are as many
   ringio::WorkerOptions worker;
   vhd::ImageRegistryOptions images;
-  ImageOpener::OpenImage open_image;  // stands in for image files
+  std::chrono::nanoseconds slow_request{0};  // what takes longer is logged; 0: nothing is
+  ImageOpener::OpenImage open_image;         // stands in for image files
 };
 
 // Pinned; used by the loop's thread. Destroyed only after detach() is done.
@@ -46,13 +48,25 @@ class Backend {
   // next daemon. `done` runs when nothing is mapped, bound or open any more.
   void detach(std::function<void()> done);
 
+  // Takes over what can change while disks are served: the offer, for disks that are offered from
+  // now on, polling, and what counts as slow.
+  void reload(const BackendOptions& options);
+
   // Looks whether images have grown, and tells their guests.
   void reread_capacities();
 
   // A minute has gone; start() sees to that.
   void age_grants();
 
-  std::size_t device_count() const { return devices_.size(); }
+  // What there is now; for the control socket. Valid until the loop's next turn.
+  const std::map<negotiation::DeviceKey, std::unique_ptr<Device>>& devices() const {
+    return devices_;
+  }
+  bool is_detaching() const { return detached_ != nullptr; }
+  const WorkerPool& workers() const { return workers_; }
+  XenStore& store() { return *store_; }
+  // `settled` runs each time after devices were looked at.
+  void on_settled(std::function<void()> settled) { settled_ = std::move(settled); }
 
  private:
   Backend(EventLoop& loop, BackendOptions options, spdlog::logger& log);
@@ -82,6 +96,7 @@ class Backend {
   std::set<negotiation::DeviceKey> dirty_;
   std::map<negotiation::DeviceKey, std::unique_ptr<Device>> devices_;
   std::function<void()> detached_;
+  std::function<void()> settled_;
 };
 
 }  // namespace xenblk::backend

@@ -228,9 +228,15 @@ void Device::connect_rings() {
                       .offer_discard = offers_discard(),
                       .persistent_grants = session->persistent_grants,
                       .indirect_segments_max = offered_->max_indirect_segments,
-                      .notice = [this](const ringio::QueueNotice& notice) {
-                        services_.loop.post([this, notice] { report_trouble(notice); });
-                      }};
+                      .notice =
+                          [this](const ringio::QueueNotice& notice) {
+                            services_.loop.post([this, notice] { report_trouble(notice); });
+                          },
+                      .limiter = limiter_,
+                      .slow = {.threshold_ns = services_.slow_request_ns,
+                               .tell = [this](const ringio::SlowRequest& request) {
+                                 services_.loop.post([this, request] { report_slow(request); });
+                               }}};
   rings_.connect(*session, plan, [this, session = *session](Expected<void> result) {
     rings_connected(std::move(result), session);
     changed_();
@@ -246,7 +252,10 @@ negotiation::Offer Device::standing_offer() const {
 
 void Device::rings_connected(Expected<void> result, const Session& session) {
   own_.rings = result ? RingPhase::connected : RingPhase::failed;
+  paused_ = false;
+  session_.reset();
   if (result) {
+    session_ = {session.layout, session.ring_order, session.persistent_grants};
     report(Severity::info, fmt::format("connected: {}", describe_session(session)));
   } else {
     failure_ = describe(result.error());
@@ -256,6 +265,8 @@ void Device::rings_connected(Expected<void> result, const Session& session) {
 void Device::disconnect_rings() {
   rings_.disconnect([this] {
     own_.rings = RingPhase::none;
+    session_.reset();
+    paused_ = false;
     report(Severity::info, "disconnected");
     changed_();
   });

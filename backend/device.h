@@ -2,12 +2,14 @@
 // it.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "backend/device_nodes.h"
+#include "backend/device_status.h"
 #include "backend/disk_rings.h"
 #include "backend/event_loop.h"
 #include "backend/image_opener.h"
@@ -31,8 +33,9 @@ struct Services {
   WorkerPool& workers;
   ImageOpener& opener;
   spdlog::logger& log;
-  negotiation::Offer offer;
-  bool in_driver_domain = false;  // not in domain 0
+  negotiation::Offer offer;  // to disks that are offered from now on
+  std::shared_ptr<std::atomic<std::uint64_t>> slow_request_ns;  // 0: none is reported
+  bool in_driver_domain = false;                                // not in domain 0
 };
 
 // Pinned; used by the loop's thread. Destroyed only after reconcile() has answered `gone`.
@@ -61,6 +64,24 @@ class Device {
   void age_grants() { rings_.age_grants(); }
 
   const negotiation::DeviceKey& key() const { return key_; }
+
+  // --- device_control.cpp: what an administrator asks for. A `done` runs on the loop's thread, now
+  // or later, also when the device is gone by then.
+  DeviceStatus status() const;
+  using Done = std::function<void(Expected<void>)>;
+  // Takes no requests until resume(), or until the guest connects anew. `done`: all that were taken
+  // are answered. Errors: refused (no guest is connected).
+  void pause(Done done);
+  Expected<void> resume();
+  // From now on, and for as long as this device exists.
+  void set_limits(const ringio::RateLimits& limits);
+  // Asks as the toolstack does: the guest lets go of the disk, then it is closed. Errors: those of
+  // publish(), refused (there is nothing to close).
+  Expected<void> request_close();
+  // Nothing is connected or open.
+  bool at_rest() const;
+  // Makes the image larger and tells the guest. Errors: refused, and those of Image::grow.
+  void grow(SectorCount capacity, Done done);
 
  private:
   enum class Progress : std::uint8_t { next, wait, gone };
@@ -92,6 +113,7 @@ class Device {
   Result tell_failure(const negotiation::Seen& seen);
   void forget();
   void report_trouble(const ringio::QueueNotice& notice);
+  void report_slow(const ringio::SlowRequest& request);
   enum class Severity : std::uint8_t { info, warning, error };
   void report(Severity severity, std::string_view text);
 
@@ -109,7 +131,9 @@ class Device {
   std::optional<std::string> medium_;
   bool drive_is_empty_ = false;  // image_ is an EmptyMedium
   DiskRings rings_;
-  std::string failure_;  // why the image or the rings failed
+  std::shared_ptr<ringio::RateLimiter> limiter_ = std::make_shared<ringio::RateLimiter>();
+  std::optional<SessionStatus> session_;  // of the rings that are connected
+  std::string failure_;                   // why the image or the rings failed
   std::string frontend_problem_;
   LogBudget log_budget_;
   SectorCount published_;  // the size that the guest was told last
@@ -117,6 +141,7 @@ class Device {
   std::shared_ptr<Device*> self_ = std::make_shared<Device*>(this);
   bool detaching_ = false;
   bool watching_ = false;
+  bool paused_ = false;
 };
 
 }  // namespace xenblk::backend

@@ -85,6 +85,7 @@ Expected<DiskRequest> read_disk_request(XenStore& store, const DeviceKey& key) {
   const auto params = node("params");
   if (!params) return fail(Errc::bad_node, "params is missing");
   request.params = *params;
+  request.virtual_device = node("dev").value_or("");
   const auto mode = node("mode").value_or("w");
   if (mode != "r" && mode != "w" && mode != "w!") {
     return fail(Errc::bad_node, fmt::format("mode is {}, neither r nor w", quoted(mode)));

@@ -27,6 +27,7 @@ Reading read_device(XenStore& store, const negotiation::DeviceKey& key,
 // What the toolstack asks for (blkif.h, "Backend Device Properties"; libxl writes these nodes).
 struct DiskRequest {
   std::string params;
+  std::string virtual_device;  // "xvda"; what the guest's configuration calls it
   Access access = Access::read_only;
   bool cdrom = false;
   bool removable = false;

@@ -33,6 +33,8 @@ void DiskRings::connect_one(const negotiation::Session& session, const RingPlan&
                            .persistent_grants = plan.persistent_grants,
                            .indirect_segments_max = plan.indirect_segments_max,
                            .counters = counters_.back(),
+                           .limiter = plan.limiter,
+                           .slow = plan.slow,
                            .notice = plan.notice};
   worker.connect(std::move(setup), [this, &worker](Expected<ringio::QueueId> result) {
     loop_.post([this, &worker, result = std::move(result)] { connect_result(worker, result); });
@@ -56,10 +58,27 @@ void DiskRings::all_answered() {
 }
 
 void DiskRings::set_capacity(SectorCount capacity, const std::function<void()>& done) {
+  ask_all([capacity](auto& worker, auto id, auto told) { worker.set_capacity(id, capacity, told); },
+          done);
+}
+
+void DiskRings::pause(const std::function<void()>& done) {
+  ask_all([](auto& worker, auto id, auto told) { worker.pause(id, told); }, done);
+}
+
+void DiskRings::resume() {
+  for (const auto& queue : connected_) queue.worker->resume(queue.id);
+}
+
+void DiskRings::wake() {
+  for (const auto& queue : connected_) queue.worker->wake();
+}
+
+void DiskRings::ask_all(const Ask& ask, const std::function<void()>& done) {
   // Independent of this object, which may have gone when the last one answers.
   const auto left = std::make_shared<std::size_t>(connected_.size());
   for (const auto& queue : connected_) {
-    queue.worker->set_capacity(queue.id, capacity, [&loop = loop_, left, done] {
+    ask(*queue.worker, queue.id, [&loop = loop_, left, done] {
       loop.post([left, done] {
         if (--*left == 0) done();
       });

@@ -30,6 +30,8 @@ struct RingPlan {
   bool persistent_grants = false;
   std::uint32_t indirect_segments_max = 0;
   std::function<void(const ringio::QueueNotice&)> notice;  // on the worker's thread
+  std::shared_ptr<ringio::RateLimiter> limiter;
+  ringio::SlowRequestWatch slow;
 };
 
 // Pinned; used by the loop's thread. Must not be destroyed while rings are connected or on their
@@ -48,6 +50,12 @@ class DiskRings {
   void connect(const negotiation::Session& session, const RingPlan& plan, ConnectDone done);
   // Drains and disconnects all. `done` runs when nothing of this disk is mapped or bound any more.
   void disconnect(DisconnectDone done);
+  // Takes no more requests; `done` runs when all that were taken are answered. resume() undoes it.
+  // Those that connect later are not paused.
+  void pause(const std::function<void()>& done);
+  void resume();
+  // The limits of the disk were changed.
+  void wake();
   // Of those that are connected; `done` runs when all of them serve requests up to there.
   void set_capacity(SectorCount capacity, const std::function<void()>& done);
 
@@ -57,6 +65,9 @@ class DiskRings {
   const std::vector<std::shared_ptr<ringio::QueueCounters>>& counters() const { return counters_; }
 
  private:
+  // Asks each connected queue, and calls `done` on the loop's thread after the last answer.
+  using Ask = std::function<void(ringio::Worker&, ringio::QueueId, std::function<void()>)>;
+  void ask_all(const Ask& ask, const std::function<void()>& done);
   struct Connected {
     ringio::Worker* worker;
     ringio::QueueId id;

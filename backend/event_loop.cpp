@@ -23,20 +23,28 @@ EventLoop::~EventLoop() {
 }
 
 void EventLoop::watch_descriptor(int descriptor, Work readable) {
-  sources_.push_back({descriptor, std::move(readable)});
+  watch_events(descriptor, POLLIN, [readable = std::move(readable)](short) { readable(); });
+}
+
+void EventLoop::watch_events(int descriptor, short events, Ready ready) {
+  sources_.push_back({descriptor, events, std::move(ready)});
+}
+
+void EventLoop::change_events(int descriptor, short events) {
+  for (auto& source : sources_) {
+    if (source.descriptor == descriptor) source.events = events;
+  }
 }
 
 void EventLoop::forget_descriptor(int descriptor) {
-  // The entry stays, as it may be a handler that calls; poll() passes over a negative descriptor.
+  // The entry stays until no handler runs, as it may be a handler that calls.
   for (auto& source : sources_) {
     if (source.descriptor == descriptor) source.descriptor = -1;
   }
 }
 
 void EventLoop::every(milliseconds interval, Work work) {
-  interval_ = interval;
-  next_periodic_ = steady_clock::now() + interval;
-  periodic_ = std::move(work);
+  periodic_.push_back({interval, steady_clock::now() + interval, std::move(work)});
 }
 
 void EventLoop::post(Work work) {
@@ -62,28 +70,35 @@ void EventLoop::run() {
 }
 
 void EventLoop::wait_once() {
+  sources_.remove_if([](const Source& source) { return source.descriptor < 0; });
   std::vector<pollfd> polled{{wakeup_, POLLIN, 0}};
-  for (const auto& source : sources_) polled.push_back({source.descriptor, POLLIN, 0});
+  for (const auto& source : sources_) polled.push_back({source.descriptor, source.events, 0});
   if (::poll(polled.data(), polled.size(), timeout_ms()) <= 0) return;
   eventfd_t count = 0;
   if (polled[0].revents != 0) [[maybe_unused]]
     const int empty = ::eventfd_read(wakeup_, &count);
-  // A handler may add a source but no entry is ever removed, so indices stay valid.
-  for (std::size_t i = 1; i < polled.size(); ++i) {
-    if (polled[i].revents != 0 && !stopped_) sources_[i - 1].readable();
+  // A handler may add sources, at the end, and forget some; none is removed before the next turn.
+  auto source = sources_.begin();
+  for (std::size_t i = 1; i < polled.size(); ++i, ++source) {
+    if (polled[i].revents == 0 || source->descriptor < 0 || stopped_) continue;
+    source->ready(polled[i].revents);
   }
 }
 
 int EventLoop::timeout_ms() const {
-  if (!periodic_) return -1;
-  const auto left = std::chrono::ceil<milliseconds>(next_periodic_ - steady_clock::now());
-  return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, interval_.count()));
+  if (periodic_.empty()) return -1;
+  const auto first = std::ranges::min_element(periodic_, {}, &Periodic::next);
+  const auto left = std::chrono::ceil<milliseconds>(first->next - steady_clock::now());
+  return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, first->interval.count()));
 }
 
 void EventLoop::run_periodic() {
-  if (!periodic_ || steady_clock::now() < next_periodic_) return;
-  next_periodic_ = steady_clock::now() + interval_;
-  periodic_();
+  const auto now = steady_clock::now();
+  for (auto& periodic : periodic_) {
+    if (now < periodic.next) continue;
+    periodic.next = now + periodic.interval;
+    periodic.work();
+  }
 }
 
 void EventLoop::run_posted() {

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -22,11 +23,18 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
+  // What poll(2) has seen: POLLIN, POLLOUT, POLLHUP, POLLERR.
+  using Ready = std::function<void(short seen)>;
+
   // Calls `readable` whenever `descriptor` is readable (level-triggered). The descriptor is
-  // borrowed.
+  // borrowed, and must be forgotten before it is closed.
   void watch_descriptor(int descriptor, Work readable);
+  // Calls `ready` whenever one of `events` is there, or POLLHUP or POLLERR.
+  void watch_events(int descriptor, short events, Ready ready);
+  // Other events from now on, of a descriptor that is watched.
+  void change_events(int descriptor, short events);
   void forget_descriptor(int descriptor);
-  // Calls `work` about every `interval`; one such call per loop.
+  // Calls `work` about every `interval`, for as long as the loop exists.
   void every(std::chrono::milliseconds interval, Work work);
 
   // Any thread: `work` runs on the loop's thread, in the order of posting, never inside post().
@@ -39,7 +47,13 @@ class EventLoop {
  private:
   struct Source {
     int descriptor;
-    Work readable;
+    short events;
+    Ready ready;
+  };
+  struct Periodic {
+    std::chrono::milliseconds interval;
+    std::chrono::steady_clock::time_point next;
+    Work work;
   };
   explicit EventLoop(int wakeup) : wakeup_(wakeup) {}
   void run_posted();
@@ -48,10 +62,9 @@ class EventLoop {
   void run_periodic();
 
   const int wakeup_;  // eventfd
-  std::vector<Source> sources_;
-  std::chrono::milliseconds interval_{0};
-  std::chrono::steady_clock::time_point next_periodic_;
-  Work periodic_;
+  // Lists, as a handler may add another one while it runs.
+  std::list<Source> sources_;
+  std::list<Periodic> periodic_;
   bool stopped_ = false;
 
   std::mutex posted_mutex_;

@@ -26,6 +26,14 @@ void ImageOpener::reread(std::shared_ptr<Image> image, RereadDone done) {
   });
 }
 
+void ImageOpener::grow(std::shared_ptr<Image> image, SectorCount capacity, RereadDone done) {
+  work_.add([this, image = std::move(image), capacity, done = std::move(done)]() mutable {
+    auto grown = image->grow(capacity);
+    image.reset();
+    loop_.post([done = std::move(done), grown = std::move(grown)] { done(grown); });
+  });
+}
+
 void ImageOpener::close(std::shared_ptr<Image> image, CloseDone done) {
   // Moved all the way, so that the registry holds the last reference when it closes.
   work_.add([this, image = std::move(image), done = std::move(done)]() mutable {

@@ -36,6 +36,8 @@ class ImageOpener {
   void close(std::shared_ptr<Image> image, CloseDone done);
   // See Image::reread_capacity.
   void reread(std::shared_ptr<Image> image, RereadDone done);
+  // See Image::grow.
+  void grow(std::shared_ptr<Image> image, SectorCount capacity, RereadDone done);
 
  private:
   Expected<std::shared_ptr<Image>> open_now(const std::string& params, Access access);

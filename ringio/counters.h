@@ -9,6 +9,8 @@
 #include <cstdint>
 #include <string_view>
 
+#include "ringio/latency.h"
+
 namespace xenblk::ringio {
 
 // Everything that goes wrong with a ring or a request. Each kind has a counter; the first of a kind
@@ -60,6 +62,9 @@ struct QueueCounters {
   Counter notifications;  // events sent to the guest
   Counter ring_stopped;   // 1 once the ring was stopped
   Counter throttled;      // times that the ring had to wait because too much in it was wrong
+  Counter limited;        // times that it had to wait because of the limits of its disk
+
+  Latencies latencies;
 
   const Counter& operator[](Trouble trouble) const {
     return troubles[static_cast<std::size_t>(trouble)];

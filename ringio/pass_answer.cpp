@@ -36,6 +36,7 @@ void WorkerCore::move_data_out() noexcept {
     while (!guest->outgoing.empty()) {
       RequestSlot& slot = guest->outgoing.front();
       guest->outgoing.pop_front();
+      slot.imaged_at = turned_at_;
       piece_done(slot);
     }
   }
@@ -74,6 +75,7 @@ void WorkerCore::answer(RequestSlot& slot) noexcept {
   mark_unpublished(queue);
   if (slot.answer == blkif::Status::okay) {
     count(slot);
+    measure(slot);
     queue.refusals().earn();
   } else if (slot.status == IoStatus::okay) {
     queue.refusals().spend(now_);  // not the image's failure but the guest's
@@ -87,6 +89,45 @@ void WorkerCore::answer(RequestSlot& slot) noexcept {
   slots_.give_back(slot);
   if (was_barrier) make_ready(queue);
   if (RequestSlot* barrier = queue.barrier_to_start()) submit_phase(*barrier);
+}
+
+// All that were answered in one pass came back from the image in its turn: a clock read for each of
+// the pass's steps is enough, and none is needed for each request.
+void WorkerCore::measure(const RequestSlot& slot) noexcept {
+  Latencies& latencies = slot.queue->counters().latencies;
+  const auto add = [](LatencyHistogram& histogram, Instant from, Instant to) {
+    histogram.add(to.ns - from.ns);
+  };
+  const auto at = [](auto& histograms, Phase phase) -> LatencyHistogram& {
+    return histograms[static_cast<std::size_t>(phase)];
+  };
+  if (slot.request.op == blkif::Op::read) {
+    add(at(latencies.read, Phase::image), slot.submitted_at, slot.imaged_at);
+    add(at(latencies.read, Phase::data_out), slot.imaged_at, now_);
+    add(at(latencies.read, Phase::total), slot.taken_at, now_);
+  } else if (slot.request.carries_data()) {
+    add(at(latencies.write, Phase::data_in), slot.taken_at, slot.submitted_at);
+    add(at(latencies.write, Phase::image), slot.submitted_at, turned_at_);
+    add(at(latencies.write, Phase::total), slot.taken_at, now_);
+  } else if (slot.request.op == blkif::Op::discard) {
+    add(latencies.discard, slot.taken_at, now_);
+  } else {
+    add(latencies.flush, slot.taken_at, now_);
+  }
+  if (slot.queue->is_slow(now_.ns - slot.taken_at.ns)) tell_slow(slot);
+}
+
+void WorkerCore::tell_slow(const RequestSlot& slot) noexcept {
+  const bool read = slot.request.op == blkif::Op::read;
+  const Instant imaged_at = read ? slot.imaged_at : turned_at_;
+  slot.queue->report_slow({.op = slot.request.op,
+                           .first = slot.request.first,
+                           .count = slot.request.count,
+                           .total_ns = now_.ns - slot.taken_at.ns,
+                           .data_in_ns = slot.submitted_at.ns - slot.taken_at.ns,
+                           .image_ns = imaged_at.ns - slot.submitted_at.ns,
+                           .data_out_ns = read ? now_.ns - imaged_at.ns : 0},
+                          now_);
 }
 
 void WorkerCore::count(const RequestSlot& slot) noexcept {

@@ -61,7 +61,8 @@ bool WorkerCore::serve_front() noexcept {
       break;
     case Taken::throttled:
       queue.throttled = true;
-      queue.counters().throttled.add(1);
+      (queue.refusals().exhausted(now_) ? queue.counters().throttled : queue.counters().limited)
+          .add(1);
       throttled_.push_back(queue);
       break;
     // Becomes ready again when the barrier has been answered; its port stays masked until it is
@@ -85,7 +86,7 @@ WorkerCore::Taken WorkerCore::take_from(Queue& queue, std::uint32_t& taken) noex
   }
   while (ring.available() != 0) {
     if (taken == kShare) return Taken::share;
-    if (queue.refusals().exhausted(now_)) return Taken::throttled;
+    if (queue.next_take(now_) > now_) return Taken::throttled;
     if (!take_one(queue)) return Taken::starved;
     ++taken;
     ++activity_;
@@ -107,6 +108,7 @@ bool WorkerCore::take_one(Queue& queue) noexcept {
   if (slot == nullptr) return false;
   queue.ring().consume();
   queue.enter(*slot);
+  charge(*slot);
   begin(*slot);
   return true;
 }
@@ -133,10 +135,20 @@ RequestSlot* WorkerCore::admit(const Request& request) noexcept {
   slot->data = data;
   slot->phases = plan(request);
   slot->taken_at = now_;
+  slot->submitted_at = now_;
   slot->engine = &engine_;
   slot->status = IoStatus::okay;
   slot->done = on_image_done;
   return slot;
+}
+
+void WorkerCore::charge(const RequestSlot& slot) noexcept {
+  RateLimiter* limiter = slot.queue->limiter();
+  if (limiter == nullptr) return;
+  limiter->charge_operation(now_);
+  if (slot.request.carries_data() && !slot.request.indirect) {
+    limiter->charge_bytes(now_, slot.request.count.n * kSectorBytes);
+  }
 }
 
 void WorkerCore::refuse(Queue& queue, const Refusal& refusal) noexcept {
@@ -173,6 +185,10 @@ void WorkerCore::check_table(RequestSlot& slot) noexcept {
     const auto* table = reinterpret_cast<const Segment*>(slot.table);
     const auto checked = decode_table(slot.request, table, slot.queue->limits());
     if (checked) {
+      // Not known before.
+      if (RateLimiter* limiter = slot.queue->limiter()) {
+        limiter->charge_bytes(now_, slot.request.count.n * kSectorBytes);
+      }
       slot.begin_first_piece();
       return go_on(slot);
     }
@@ -196,9 +212,11 @@ void WorkerCore::move_data_in() noexcept {
   for (const auto& guest : guests_) {
     if (guest->incoming.empty()) continue;
     mover_.move(guest->peer, guest->incoming, Movement::data_in);
+    const Instant moved_at = clock_.now();
     while (!guest->incoming.empty()) {
       RequestSlot& slot = guest->incoming.front();
       guest->incoming.pop_front();
+      if (slot.piece_begin == 0) slot.submitted_at = moved_at;
       if (slot.answer == blkif::Status::okay) {
         start(slot);
       } else {

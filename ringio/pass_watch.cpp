@@ -29,7 +29,7 @@ void WorkerCore::look_at_watched() noexcept {
 void WorkerCore::wake_throttled() noexcept {
   for (auto at = throttled_.begin(); at != throttled_.end();) {
     Queue& queue = *at;
-    if (queue.refusals().exhausted(now_)) {
+    if (queue.next_take(now_) > now_) {
       ++at;
       continue;
     }
@@ -47,8 +47,9 @@ std::chrono::nanoseconds WorkerCore::patience_of_pass(std::chrono::nanoseconds p
   const auto awaited = slots_.in_use() != 0 ? Awaited::image : Awaited::guest;
   if (poller_.stay_awake(now_, active, awaited)) return LoopEngine::kNoWait;
   if (!arm_watched()) return LoopEngine::kNoWait;
-  for (const Queue& queue : throttled_) {
-    const std::chrono::nanoseconds left(queue.refusals().next().ns - now_.ns);
+  for (Queue& queue : throttled_) {
+    const Instant next = queue.next_take(now_);
+    const std::chrono::nanoseconds left(next.ns - std::min(next.ns, now_.ns));
     patience = std::clamp(left, std::chrono::nanoseconds(1), patience);
   }
   counters_.sleeps.add(1);

@@ -91,6 +91,17 @@ void Queue::report(Trouble trouble, std::uint64_t detail) {
   if (setup_.notice) setup_.notice({id_, trouble, detail});
 }
 
+void Queue::report_slow(SlowRequest request, Instant now) {
+  constexpr std::uint64_t kIntervalNs = 1'000'000'000;
+  if (now.ns - slow_told_at_.ns < kIntervalNs) {
+    ++slow_untold_;
+    return;
+  }
+  slow_told_at_ = now;
+  request.untold = std::exchange(slow_untold_, 0);
+  if (setup_.slow.tell) setup_.slow.tell(request);
+}
+
 void Queue::stop() {
   assert(!stopped_);
   stopped_ = true;
@@ -101,6 +112,11 @@ void Queue::stop() {
 void Queue::close(std::function<void()> done) {
   closing_ = true;
   closed_.push_back(std::move(done));
+}
+
+void Queue::pause(std::function<void()> done) {
+  paused_ = true;
+  pausing_.push_back(std::move(done));
 }
 
 void Queue::enter(RequestSlot& slot) {

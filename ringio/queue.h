@@ -2,12 +2,14 @@
 // one worker. The worker's core decides when; the queue only knows its own ring.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <boost/intrusive/list.hpp>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "ringio/decode.h"
@@ -59,7 +61,21 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   const RefusalBudget& refusals() const { return refusals_; }
 
   // Takes requests as long as this is true.
-  bool serving() const { return !stopped_ && !closing_ && barrier_ == nullptr; }
+  bool serving() const { return !stopped_ && !closing_ && !paused_ && barrier_ == nullptr; }
+  // When the next request may be taken; a moment not after `now` where one may be at once.
+  Instant next_take(Instant now) {
+    const Instant limit = setup_.limiter ? setup_.limiter->next(now) : Instant{};
+    return refusals_.exhausted(now) ? std::max(refusals_.next(), limit) : limit;
+  }
+  RateLimiter* limiter() { return setup_.limiter.get(); }
+  bool is_slow(std::uint64_t ns) const {
+    const auto* threshold = setup_.slow.threshold_ns.get();
+    if (threshold == nullptr) return false;
+    const auto threshold_ns = threshold->load(std::memory_order_relaxed);
+    return threshold_ns != 0 && ns >= threshold_ns;
+  }
+  // Tells the control plane, or only counts it when it was told of another one just before.
+  void report_slow(SlowRequest request, Instant now);
   bool ready() const { return static_cast<const ReadyHook&>(*this).is_linked(); }
   bool watched() const { return static_cast<const WatchedHook&>(*this).is_linked(); }
   bool unpublished() const { return static_cast<const UnpublishedHook&>(*this).is_linked(); }
@@ -67,7 +83,14 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   void stop();  // for ever, because the ring is overrun
   void close(std::function<void()> done);
   bool closing() const { return closing_; }
-  bool drained() const { return closing_ && in_flight_ == 0 && !ring_.has_unpublished(); }
+  bool drained() const { return closing_ && idle(); }
+  // Takes nothing until resume(); `done` is kept until take_paused().
+  void pause(std::function<void()> done);
+  void resume() { paused_ = false; }
+  // Somebody waits for a pause to be complete, and it is.
+  bool has_come_to_rest() const { return !pausing_.empty() && idle(); }
+  bool pausing() const { return !pausing_.empty(); }
+  std::vector<std::function<void()>> take_paused() { return std::exchange(pausing_, {}); }
   // To be called after the queue is gone.
   std::vector<std::function<void()>> take_closed() { return std::move(closed_); }
 
@@ -82,12 +105,13 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   Guest* guest = nullptr;      // the worker's
   WorkerCore* core = nullptr;  // the worker's
   bool masked = false;         // an event came, and no other will before the port is unmasked
-  bool throttled = false;      // waits for its refusals() to allow more
+  bool throttled = false;      // waits for its next_take()
   Instant looked_up_at;        // when it last had something to do
 
  private:
   Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping mapping, BackRing ring);
   std::size_t persistent_pages_max() const;
+  bool idle() const { return in_flight_ == 0 && !ring_.has_unpublished(); }
 
   QueueId id_;
   QueueSetup setup_;
@@ -103,9 +127,13 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   RequestSlot* barrier_ = nullptr;
   bool stopped_ = false;
   bool closing_ = false;
+  bool paused_ = false;
+  Instant slow_told_at_;
+  std::uint64_t slow_untold_ = 0;
   RefusalBudget refusals_;
   std::array<bool, kTroubleKinds> reported_ = {};
   std::vector<std::function<void()>> closed_;
+  std::vector<std::function<void()>> pausing_;
 };
 
 using ReadyList = boost::intrusive::list<Queue, boost::intrusive::base_hook<ReadyHook>>;

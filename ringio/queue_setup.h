@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "ringio/counters.h"
+#include "ringio/rate_limiter.h"
+#include "ringio/slow_request.h"
 #include "xenblk/blkif.h"
 #include "xenblk/image.h"
 #include "xenblk/units.h"
@@ -52,6 +54,8 @@ struct QueueSetup {
   std::uint32_t indirect_segments_max = 0;  // 0: not offered; up to blkif::kMaxIndirectSegments
 
   std::shared_ptr<QueueCounters> counters;  // may be empty: the queue then makes its own
+  std::shared_ptr<RateLimiter> limiter;     // of the disk; may be empty: no limits
+  SlowRequestWatch slow;
   // Called on the worker's thread, at most once per kind of trouble. Must not block for long and
   // must not call the worker's functions that wait. May be empty.
   std::function<void(const QueueNotice&)> notice;

@@ -80,6 +80,8 @@ struct RequestSlot : ImageRequest, SlotHook {
   Request request;
   Phases phases;
   Instant taken_at;
+  Instant submitted_at;  // its first piece, to the image
+  Instant imaged_at;     // its last piece was read
   blkif::Status answer = blkif::Status::okay;
   std::byte* table = nullptr;     // an indirect request's private copy of its segments
   std::uint32_t piece_begin = 0;  // the piece under way: segments [begin, end)

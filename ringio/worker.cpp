@@ -208,6 +208,22 @@ void Worker::age_grants(QueueId queue) {
   impl_->post([queue](WorkerCore& core) { core.age_grants(queue); });
 }
 
+void Worker::pause(QueueId queue, std::function<void()> done) {
+  impl_->post([queue, done = std::move(done)](WorkerCore& core) { core.pause(queue, done); });
+}
+
+void Worker::resume(QueueId queue) {
+  impl_->post([queue](WorkerCore& core) { core.resume(queue); });
+}
+
+void Worker::wake() {
+  impl_->post([](WorkerCore&) {});
+}
+
+void Worker::set_polling(const PollingOptions& polling) {
+  impl_->post([polling](WorkerCore& core) { core.set_polling(polling); });
+}
+
 const WorkerCounters& Worker::counters() const {
   return impl_->counters();
 }

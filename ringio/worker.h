@@ -60,6 +60,15 @@ class Worker {
   // A minute has gone: pages of this queue's guest that stay mapped (GrantCache::age).
   void age_grants(QueueId queue);
 
+  // Takes no more requests from this queue; `done` runs, on the worker's thread, when all that were
+  // taken are answered, or when the queue was resumed or disconnected before. An unknown id is done
+  // at once.
+  void pause(QueueId queue, std::function<void()> done);
+  void resume(QueueId queue);
+  // Looks again at what waits: a RateLimiter was set anew.
+  void wake();
+  void set_polling(const PollingOptions& polling);
+
   const WorkerCounters& counters() const;
 
  private:

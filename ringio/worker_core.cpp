@@ -39,9 +39,11 @@ void WorkerCore::pass(std::chrono::nanoseconds patience) noexcept {
   // Before the engine may sleep. Each event a guest sends costs us one pass like this one, no more.
   unmask_idle();
   engine_.turn(patience);
+  turned_at_ = clock_.now();
   move_data_out();
   answer_finished();
   publish();
+  if (pausing_ != 0) tell_paused();
   if (closing_ != 0) remove_drained();
 }
 
@@ -51,7 +53,9 @@ bool WorkerCore::has_work() const noexcept {
   // Whoever starves is woken by the completion that frees what it needs.
   assert(!starved_ || slots_.in_use() != 0);
   if (!ready_.empty() && !starved_) return true;
-  return closing_ != 0 && std::ranges::any_of(queues_, [](const auto& q) { return q->drained(); });
+  if (closing_ + pausing_ == 0) return false;
+  return std::ranges::any_of(queues_,
+                             [](const auto& q) { return q->drained() || q->has_come_to_rest(); });
 }
 
 Expected<QueueId> WorkerCore::connect(QueueSetup setup) {
@@ -76,23 +80,18 @@ Expected<QueueId> WorkerCore::connect(QueueSetup setup) {
 }
 
 void WorkerCore::disconnect(QueueId id, std::function<void()> done) {
-  auto* const found = find(id);
-  if (found == nullptr) {
+  Queue* queue = find(id);
+  if (queue == nullptr) {
     done();
     return;
   }
-  Queue& queue = *found;
-  if (queue.watched()) watched_.erase(watched_.iterator_to(queue));
-  if (queue.ready()) {
-    auto& list = queue.throttled ? throttled_ : ready_;
-    list.erase(list.iterator_to(queue));
-  }
-  if (!queue.closing()) ++closing_;
-  queue.close(std::move(done));
+  stop_serving(*queue);
+  if (!queue->closing()) ++closing_;
+  queue->close(std::move(done));
 }
 
 void WorkerCore::set_capacity(QueueId id, SectorCount capacity) {
-  if (auto* const queue = find(id)) queue->set_capacity(capacity);
+  if (Queue* queue = find(id)) queue->set_capacity(capacity);
 }
 
 void WorkerCore::age_grants(QueueId id) {
@@ -100,9 +99,47 @@ void WorkerCore::age_grants(QueueId id) {
   if (queue != nullptr && queue->grant_cache() != nullptr) queue->grant_cache()->age();
 }
 
-Queue* WorkerCore::find(QueueId id) {
+void WorkerCore::pause(QueueId id, std::function<void()> done) {
+  Queue* queue = find(id);
+  if (queue == nullptr) {
+    done();
+    return;
+  }
+  stop_serving(*queue);
+  if (!queue->pausing()) ++pausing_;
+  queue->pause(std::move(done));
+}
+
+void WorkerCore::resume(QueueId id) {
+  Queue* queue = find(id);
+  if (queue == nullptr) return;
+  queue->resume();
+  make_ready(*queue);
+  if (!queue->pausing()) return;
+  --pausing_;
+  for (const auto& done : queue->take_paused()) done();
+}
+
+void WorkerCore::tell_paused() {
+  for (const auto& queue : queues_) {
+    if (!queue->has_come_to_rest()) continue;
+    --pausing_;
+    for (const auto& done : queue->take_paused()) done();
+  }
+}
+
+Queue* WorkerCore::find(QueueId id) noexcept {
   const auto found = std::ranges::find_if(queues_, [&](const auto& q) { return q->id() == id; });
   return found == queues_.end() ? nullptr : found->get();
+}
+
+// Its port stays as it is: an event that comes is found when it is served again.
+void WorkerCore::stop_serving(Queue& queue) noexcept {
+  if (queue.watched()) watched_.erase(watched_.iterator_to(queue));
+  if (!queue.ready()) return;
+  auto& list = queue.throttled ? throttled_ : ready_;
+  list.erase(list.iterator_to(queue));
+  queue.throttled = false;
 }
 
 Guest& WorkerCore::guest_of(DomainId peer) {

@@ -53,6 +53,10 @@ class WorkerCore {
   void disconnect(QueueId id, std::function<void()> done);
   void set_capacity(QueueId id, SectorCount capacity);
   void age_grants(QueueId id);
+  // As Worker::pause and Worker::resume.
+  void pause(QueueId id, std::function<void()> done);
+  void resume(QueueId id);
+  void set_polling(const PollingOptions& polling) { poller_ = Poller(polling); }
 
   // The event channels' descriptor became readable.
   void events_signalled() noexcept { events_signalled_ = true; }
@@ -75,6 +79,7 @@ class WorkerCore {
   Taken take_from(Queue& queue, std::uint32_t& taken) noexcept;
   bool take_one(Queue& queue) noexcept;
   RequestSlot* admit(const Request& request) noexcept;
+  void charge(const RequestSlot& slot) noexcept;
   void refuse(Queue& queue, const Refusal& refusal) noexcept;
   void move_tables_in() noexcept;
   void check_table(RequestSlot& slot) noexcept;
@@ -101,15 +106,19 @@ class WorkerCore {
   void answer_finished() noexcept;
   void answer(RequestSlot& slot) noexcept;
   void count(const RequestSlot& slot) noexcept;
+  void measure(const RequestSlot& slot) noexcept;
+  void tell_slow(const RequestSlot& slot) noexcept;
   void mark_unpublished(Queue& queue) noexcept;
   void publish() noexcept;
 
   // worker_core.cpp
   bool has_work() const noexcept;
+  Queue* find(QueueId id) noexcept;
+  void stop_serving(Queue& queue) noexcept;
+  void tell_paused();
   void make_ready(Queue& queue) noexcept;
   void remove_drained();
   void remove(std::unique_ptr<Queue> queue);
-  Queue* find(QueueId id);
   Guest& guest_of(DomainId peer);
 
   LoopEngine& engine_;
@@ -143,8 +152,10 @@ class WorkerCore {
   SlotList finished_;              // nothing left to do but to answer
   std::vector<EventPort> unmask_;  // of queues that went idle in this pass
   std::uint32_t closing_ = 0;      // queues that are to go
+  std::uint32_t pausing_ = 0;      // queues whose pause somebody waits for
   bool events_signalled_ = true;
-  Instant now_;  // of this pass's taking
+  Instant now_;        // of this pass's taking, and later of its answering
+  Instant turned_at_;  // the engine gave back what was done
 };
 
 }  // namespace xenblk::ringio

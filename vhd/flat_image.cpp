@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
+#include <limits>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "vhd/format/bytes.h"
 #include "vhd/request.h"
@@ -134,6 +137,28 @@ Expected<SectorCount> FlatImage::reread_capacity() {
   while (now > known && !sectors_.compare_exchange_weak(known, now, std::memory_order_relaxed)) {
   }
   return capacity();
+}
+
+Expected<SectorCount> FlatImage::grow(SectorCount capacity) {
+  if (size_ == FlatSize::of_info) return Image::grow(capacity);
+  const auto now = reread_capacity();
+  if (!now) return now;
+  if (capacity.n < now->n) {
+    return fail(Errc::refused, fmt::format("a disk never shrinks under a guest: it has {} bytes",
+                                           now->n * kSectorBytes));
+  }
+  if (capacity == *now) return now;
+  if (file_->is_block_device()) {
+    return fail(Errc::refused, "a block device is grown by the tool that made it");
+  }
+  if (info_.access == Access::read_only) return fail(Errc::permission, "it is open read-only");
+  if (capacity.n > std::numeric_limits<std::int64_t>::max() / kSectorBytes) {
+    return fail(Errc::refused, "larger than a file can be");
+  }
+  if (auto grown = file_->truncate(capacity.n * kSectorBytes); !grown) {
+    return std::unexpected(std::move(grown.error()));
+  }
+  return reread_capacity();
 }
 
 Expected<void> FlatImage::finish() {

@@ -22,6 +22,7 @@ class FlatImage final : public Image {
   const ImageInfo& info() const override { return info_; }
   SectorCount capacity() const override { return {sectors_.load(std::memory_order_relaxed)}; }
   Expected<SectorCount> reread_capacity() override;
+  Expected<SectorCount> grow(SectorCount capacity) override;
   void submit(ImageRequest& request) noexcept override;
   Expected<ImageExtent> extent_at(SectorIndex first) override;
   Expected<void> finish() override;

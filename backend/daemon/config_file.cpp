@@ -49,9 +49,18 @@ std::vector<std::string>* strings_of(std::string_view key, Settings& settings) {
   return nullptr;
 }
 
+std::optional<std::string>* string_of(std::string_view key, Settings& settings) {
+  if (key == "data-path") return &settings.data_path;
+  if (key == "log-level") return &settings.log_level;
+  if (key == "control-group") return &settings.control_group;
+  if (key == "metrics-file") return &settings.metrics_file;
+  return nullptr;
+}
+
 std::optional<bool>* choice_of(std::string_view key, Settings& settings) {
   if (key == "raw-parents") return &settings.raw_parents;
   if (key == "pin-workers") return &settings.pin_workers;
+  if (key == "xapi-statistics") return &settings.xapi_statistics;
   return nullptr;
 }
 
@@ -62,6 +71,7 @@ std::optional<std::uint32_t>* number_of(std::string_view key, Settings& settings
   if (key == "max-indirect-segments") return &settings.max_indirect_segments;
   if (key == "logical-sector-size") return &settings.logical_sector_size;
   if (key == "polling-window-us") return &settings.polling_window_us;
+  if (key == "slow-request-ms") return &settings.slow_request_ms;
   if (key == "polling-budget-percent") return &settings.polling_budget_percent;
   return nullptr;
 }
@@ -107,10 +117,10 @@ Expected<void> take(const std::string& path, std::string_view key, const toml::n
     if (*choice) return {};
     return at(path, node.source(), fmt::format("{} must be true or false", key));
   }
-  if (key == "data-path") {
-    settings.data_path = node.value_exact<std::string>();
-    if (settings.data_path) return {};
-    return at(path, node.source(), "data-path must be a string");
+  if (auto* text = string_of(key, settings); text != nullptr) {
+    *text = node.value_exact<std::string>();
+    if (*text) return {};
+    return at(path, node.source(), fmt::format("{} must be a string", key));
   }
   auto* field = number_of(key, settings);
   if (field == nullptr) return at(path, node.source(), fmt::format("unknown key {}", key));
@@ -134,12 +144,13 @@ Expected<Settings> read_config_file(const std::string& path) {
     for (const auto& [key, node] : toml::parse(text.str(), path)) {
       auto taken = take(path, key.str(), node, settings);
       if (!taken) return std::unexpected(std::move(taken.error()));
+      // What was taken before was good, so this is the line.
+      if (auto fine = check_settings(settings); !fine) {
+        return at(path, node.source(), describe(fine.error()));
+      }
     }
   } catch (const toml::parse_error& error) {
     return at(path, error.source(), error.description());
-  }
-  if (auto fine = check_settings(settings); !fine) {
-    return fail(Errc::bad_spec, fmt::format("{}: {}", path, describe(fine.error())));
   }
   return settings;
 }

@@ -20,7 +20,9 @@ struct Settings {
   std::optional<std::uint32_t> logical_sector_size;
   std::optional<std::uint32_t> polling_window_us;
   std::optional<std::uint32_t> polling_budget_percent;
+  std::optional<std::uint32_t> slow_request_ms;
   std::optional<std::string> data_path;
+  std::optional<std::string> log_level;
   std::vector<std::string> image_directories;
   std::optional<bool> raw_parents;
   std::optional<bool> pin_workers;
@@ -31,6 +33,9 @@ struct Settings {
   std::optional<bool> file_system;
   std::optional<bool> system_calls;
   std::optional<bool> io_uring;
+  std::optional<std::string> control_group;
+  std::optional<std::string> metrics_file;
+  std::optional<bool> xapi_statistics;
 };
 
 // Errors: bad_spec with one line "file:line: reason" (unknown keys are errors), or why it cannot be

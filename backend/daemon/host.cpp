@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <grp.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,6 +26,14 @@ Expected<void> refuse_kernel_backend(const std::vector<std::string>& kinds,
                     kind));
   }
   return {};
+}
+
+Expected<gid_t> group_number(const std::string& name) {
+  const auto* group = ::getgrnam(name.c_str());
+  if (group == nullptr) {
+    return fail(Errc::not_found, fmt::format("control-group: there is no group {}", name));
+  }
+  return group->gr_gid;
 }
 
 Expected<PidFile> PidFile::take(const std::string& directory) {

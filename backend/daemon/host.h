@@ -1,6 +1,8 @@
 // The host around the daemon: is there room for us, and who knows that we run.
 #pragma once
 
+#include <sys/types.h>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +18,9 @@ inline constexpr const char* kDriverDirectory = "/sys/bus/xen-backend/drivers";
 // unavailable, with what to do about it. `driver_directory` is a parameter for tests.
 Expected<void> refuse_kernel_backend(const std::vector<std::string>& kinds,
                                      const std::string& driver_directory = kDriverDirectory);
+
+// The number of this group. Errors: not_found.
+Expected<gid_t> group_number(const std::string& name);
 
 // Held for as long as the daemon runs; a second one is refused. Move-only.
 class PidFile {

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <filesystem>
 #include <optional>
@@ -24,6 +25,13 @@ constexpr std::uint32_t kMostPollingUs = 10'000;
 constexpr std::uint32_t kDefaultPollingWindowUs = 300;
 constexpr std::uint32_t kDefaultPollingBudgetPercent = 20;
 
+// Where xapi keeps its state: its statistics are read from files there.
+constexpr const char* kXapiDirectory = "/var/xapi";
+
+// A guest's kernel complains after two minutes, its users after a second.
+constexpr std::uint32_t kDefaultSlowRequestMs = 1000;
+constexpr std::uint32_t kMostSlowRequestMs = 3'600'000;
+
 // Linux blkfront takes at most 4 queues unless told otherwise, and each costs the guest memory.
 constexpr std::uint32_t kDefaultQueuesAtMost = 4;
 
@@ -35,6 +43,7 @@ struct CommandLine {
   Settings settings;
   std::string config;
   bool debug = false;
+  bool check_config = false;
 };
 
 void describe_options(CLI::App& app, CommandLine& line) {
@@ -51,6 +60,8 @@ void describe_options(CLI::App& app, CommandLine& line) {
       ->check(CLI::Range(1U, kMostWorkers));
   app.add_option("-c,--config", line.config,
                  fmt::format("Configuration file [{}]", kDefaultConfig));
+  app.add_flag("--check-config", line.check_config,
+               "Say what is wrong with the configuration file, and end");
   app.add_flag("-D,--debug", line.debug, "Stay in the foreground and log every step to stderr");
   app.set_version_flag("-V,--version", "xenblkd " XENBLK_VERSION);
   app.set_help_flag("-h,--help", "Show this help");
@@ -120,12 +131,22 @@ Options combine(const Settings& line, const Settings& file) {
       choose(line.polling_window_us, file.polling_window_us, kDefaultPollingWindowUs));
   polling.budget_percent = choose(line.polling_budget_percent, file.polling_budget_percent,
                                   kDefaultPollingBudgetPercent);
+  backend.slow_request = std::chrono::milliseconds(
+      choose(line.slow_request_ms, file.slow_request_ms, kDefaultSlowRequestMs));
+  options.log_level = file.log_level.value_or("info");
+  options.metrics_file = file.metrics_file.value_or("");
+  options.xapi_statistics = file.xapi_statistics.value_or(std::filesystem::exists(kXapiDirectory));
+  options.control_group = file.control_group.value_or("");
   backend.workers = choose(line.workers, file.workers, std::min(processors(), kMostWorkers));
   backend.pin_workers = file.pin_workers.value_or(true);
   return options;
 }
 
 Expected<void> check_choices(const Settings& settings) {
+  if (settings.metrics_file && !settings.metrics_file->starts_with('/')) {
+    return fail(Errc::bad_spec, fmt::format("metrics-file: \"{}\" is not an absolute path",
+                                            *settings.metrics_file));
+  }
   for (const auto& directory : settings.image_directories) {
     if (directory.starts_with('/')) continue;
     return fail(Errc::bad_spec,
@@ -134,6 +155,12 @@ Expected<void> check_choices(const Settings& settings) {
   for (const auto& root : settings.image_roots) {
     if (root.starts_with('/')) continue;
     return fail(Errc::bad_spec, fmt::format("image-roots: \"{}\" is not an absolute path", root));
+  }
+  const auto level = settings.log_level.value_or("info");
+  constexpr std::array<std::string_view, 4> kLevels{"debug", "info", "warning", "error"};
+  if (std::ranges::find(kLevels, level) == kLevels.end()) {
+    return fail(Errc::bad_spec,
+                fmt::format("log-level is \"{}\", must be debug, info, warning or error", level));
   }
   const auto size = settings.logical_sector_size.value_or(kSectorBytes);
   if (size != kSectorBytes && size != kPageBytes) {
@@ -174,6 +201,8 @@ Expected<void> check_settings(const Settings& settings) {
     return fine;
   if (auto fine = within("polling-budget-percent", settings.polling_budget_percent, 0, 100); !fine)
     return fine;
+  if (auto fine = within("slow-request-ms", settings.slow_request_ms, 0, kMostSlowRequestMs); !fine)
+    return fine;
   if (auto fine = check_choices(settings); !fine) return fine;
   return within("workers", settings.workers, 1, kMostWorkers);
 }
@@ -188,8 +217,19 @@ Expected<std::variant<Options, Farewell>> read_options(int argc, const char* con
   }
   const auto file = file_settings(line.config);
   if (!file) return std::unexpected(file.error());
+  if (line.check_config) return Farewell{0, "the configuration is good\n"};
   auto options = combine(line.settings, *file);
   options.debug = line.debug;
+  if (!line.config.empty()) {
+    const auto config = std::filesystem::absolute(line.config);
+    options.confinement.configuration_directories.push_back(config.parent_path().string());
+  }
+  if (!options.metrics_file.empty()) {
+    const auto directory = std::filesystem::path(options.metrics_file).parent_path();
+    options.confinement.statistics_directories.push_back(directory.string());
+  }
+  if (options.xapi_statistics) options.confinement.statistics_directories.push_back("/dev/shm");
+  if (line.debug) options.log_level = "debug";
   return options;
 }
 

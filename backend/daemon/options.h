@@ -14,10 +14,15 @@ namespace xenblk::daemon {
 struct Options {
   backend::BackendOptions backend;
   ConfinementOptions confinement;
-  bool debug = false;  // in the foreground, verbose
+  std::string control_group;  // may use the control socket; empty: only root
+  std::string metrics_file;   // empty: none
+  bool xapi_statistics = false;
+  std::string log_level = "info";  // as spdlog names it; in the foreground "debug"
+  bool debug = false;              // in the foreground, verbose
 };
 
-// The program ends at once, with this text: --help, --version (exit status 0) or wrong usage (2).
+// The program ends at once, with this text: --help, --version and --check-config of a good file
+// (exit status 0), or wrong usage (2).
 struct Farewell {
   int exit_status = 0;
   std::string text;

@@ -99,6 +99,14 @@ class Image {
     return fail(Errc::unsupported_image, "an image of this kind does not grow by itself");
   }
 
+  // Makes what holds the image larger, and the disk with it. As reread_capacity() otherwise.
+  // Errors: unsupported_image (it cannot while it is in use), refused (smaller than the disk is, or
+  // not a file that can be made larger), permission, no_space, io.
+  virtual Expected<SectorCount> grow([[maybe_unused]] SectorCount capacity) {
+    return fail(Errc::unsupported_image,
+                "an image of this kind cannot be resized while it is open");
+  }
+
   // Starts the request; request.engine's thread only. `done` is called exactly once, on that
   // thread, never inside submit. The range was checked by the caller; an image checks again and
   // answers out_of_range.

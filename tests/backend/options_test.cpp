@@ -90,7 +90,7 @@ TEST_F(ConfigFile, RefusesWhatTheConfinementDoesNotKnow) {
   write("confinement = true\n");
   EXPECT_EQ(refusal(), path_ + ":1: confinement must be a table");
   write("image-roots = [\"srv\"]\n");
-  EXPECT_EQ(refusal(), path_ + ": image-roots: \"srv\" is not an absolute path");
+  EXPECT_EQ(refusal(), path_ + ":1: image-roots: \"srv\" is not an absolute path");
 }
 
 TEST(Options, ServeVbdAndVbd3ByDefault) {
@@ -159,14 +159,47 @@ TEST_F(ConfigFile, RefusesAStringWhereANumberBelongs) {
 }
 TEST_F(ConfigFile, RefusesAValueOutOfRange) {
   write("max-ring-order = 9\n");
-  EXPECT_EQ(refusal(), path_ + ": max-ring-order is 9, must be 0 to 4");
+  EXPECT_EQ(refusal(), path_ + ":1: max-ring-order is 9, must be 0 to 4");
+}
+TEST_F(ConfigFile, NamesTheLineOfAValueOutOfRange) {
+  write("workers = 1\n# a comment\nmax-ring-order = 9\nmax-queues = 2\n");
+  EXPECT_EQ(refusal(), path_ + ":3: max-ring-order is 9, must be 0 to 4");
+}
+TEST_F(ConfigFile, SaysWhereStatisticsGoAndWhoMayControl) {
+  EXPECT_EQ(options({}).control_group, "");
+  EXPECT_EQ(options({}).metrics_file, "");
+  write("control-group = \"admins\"\nmetrics-file = \"/x.prom\"\nxapi-statistics = true\n");
+  const auto set = options({"-c", path_.c_str()});
+  EXPECT_EQ(set.control_group, "admins");
+  EXPECT_EQ(set.metrics_file, "/x.prom");
+  EXPECT_TRUE(set.xapi_statistics);
+  write("metrics-file = \"x.prom\"\n");
+  EXPECT_EQ(refusal(), path_ + ":1: metrics-file: \"x.prom\" is not an absolute path");
+  write("xapi-statistics = \"yes\"\n");
+  EXPECT_EQ(refusal(), path_ + ":1: xapi-statistics must be true or false");
+}
+TEST_F(ConfigFile, SetsWhatIsLogged) {
+  EXPECT_EQ(options({}).backend.slow_request, std::chrono::seconds(1));
+  EXPECT_EQ(options({}).log_level, "info");
+  EXPECT_EQ(options({"-D"}).log_level, "debug");
+  write("slow-request-ms = 20\nlog-level = \"warning\"\n");
+  EXPECT_EQ(options({"-c", path_.c_str()}).backend.slow_request, std::chrono::milliseconds(20));
+  EXPECT_EQ(options({"-c", path_.c_str()}).log_level, "warning");
+  write("log-level = \"loud\"\n");
+  EXPECT_EQ(refusal(), path_ + ":1: log-level is \"loud\", must be debug, info, warning or error");
+}
+TEST_F(ConfigFile, IsCheckedWithoutADaemon) {
+  write("max-queues = 2\n");
+  const auto good = farewell({"--check-config", "-c", path_.c_str()});
+  EXPECT_EQ(good.exit_status, 0);
+  EXPECT_EQ(good.text, "the configuration is good\n");
 }
 TEST_F(ConfigFile, SetsTheLargestRequest) {
   EXPECT_EQ(options({}).backend.offer.max_indirect_segments, 256U);
   write("max-indirect-segments = 4096\n");
   EXPECT_EQ(options({"-c", path_.c_str()}).backend.offer.max_indirect_segments, 4096U);
   write("max-indirect-segments = 4097\n");
-  EXPECT_EQ(refusal(), path_ + ": max-indirect-segments is 4097, must be 0 to 4096");
+  EXPECT_EQ(refusal(), path_ + ":1: max-indirect-segments is 4097, must be 0 to 4096");
 }
 TEST_F(ConfigFile, SaysWhereParentsMayLie) {
   EXPECT_TRUE(options({}).backend.images.image_directories.empty());
@@ -176,7 +209,7 @@ TEST_F(ConfigFile, SaysWhereParentsMayLie) {
   EXPECT_EQ(images.image_directories, (std::vector<std::string>{"/srv/a", "/srv/b"}));
   EXPECT_TRUE(images.raw_parents);
   write("image-directories = [\"srv\"]\n");
-  EXPECT_EQ(refusal(), path_ + ": image-directories: \"srv\" is not an absolute path");
+  EXPECT_EQ(refusal(), path_ + ":1: image-directories: \"srv\" is not an absolute path");
   write("image-directories = \"/srv\"\n");
   EXPECT_EQ(refusal(), path_ + ":1: image-directories must be a list of strings");
   write("raw-parents = 1\n");
@@ -190,7 +223,7 @@ TEST_F(ConfigFile, ChoosesTheDataPath) {
     EXPECT_EQ(options({"-c", path_.c_str()}).backend.offer.persistent_grants, persistent);
   }
   write("data-path = \"map\"\n");
-  EXPECT_EQ(refusal(), path_ + ": data-path is \"map\", must be auto, copy or persistent");
+  EXPECT_EQ(refusal(), path_ + ":1: data-path is \"map\", must be auto, copy or persistent");
   write("data-path = 1\n");
   EXPECT_EQ(refusal(), path_ + ":1: data-path must be a string");
 }
@@ -199,7 +232,7 @@ TEST_F(ConfigFile, SetsTheSectorSize) {
   write("logical-sector-size = 4096\n");
   EXPECT_EQ(options({"-c", path_.c_str()}).backend.offer.logical_sector_bytes, 4096U);
   write("logical-sector-size = 2048\n");
-  EXPECT_EQ(refusal(), path_ + ": logical-sector-size is 2048, must be 512 or 4096");
+  EXPECT_EQ(refusal(), path_ + ":1: logical-sector-size is 2048, must be 512 or 4096");
 }
 TEST_F(ConfigFile, SetsPolling) {
   EXPECT_EQ(options({}).backend.worker.polling.window, std::chrono::microseconds(300));
@@ -209,7 +242,7 @@ TEST_F(ConfigFile, SetsPolling) {
   EXPECT_EQ(polling.window, std::chrono::microseconds(40));
   EXPECT_EQ(polling.budget_percent, 5U);
   write("polling-budget-percent = 101\n");
-  EXPECT_EQ(refusal(), path_ + ": polling-budget-percent is 101, must be 0 to 100");
+  EXPECT_EQ(refusal(), path_ + ":1: polling-budget-percent is 101, must be 0 to 100");
 }
 TEST_F(ConfigFile, PinsWorkersUnlessToldOtherwise) {
   EXPECT_TRUE(options({}).backend.pin_workers);

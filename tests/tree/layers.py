@@ -73,10 +73,11 @@ LAYERS = (
     layer("vhd", "include intrusive os fmt", "xenblk_vhd"),
     layer("backend", CONTROL, "xenblk_backend"),
     layer("backend/negotiation", "include fmt", "xenblk_negotiation"),
+    layer("backend/control", CONTROL, "xenblk_control"),
     layer("backend/platform/loopback", "include intrusive os fmt", "xenblk_loopback"),
     layer("backend/platform/libxen", "include intrusive os fmt libxen", "xenblk_libxen"),
     # Programs: where a Xen is chosen.
-    layer("backend/daemon", CONTROL + " backend/platform/loopback backend/platform/libxen "
+    layer("backend/daemon", CONTROL + " backend/control backend/platform/loopback backend/platform/libxen "
           "backend/daemon/demo cli", "xenblk_daemon"),
     layer("backend/daemon/demo", CONTROL + " backend/platform/loopback", "xenblk_demo"),
     # Of ringio only the io_uring engine: copying an image keeps many requests in flight.

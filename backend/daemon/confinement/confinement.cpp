@@ -35,7 +35,10 @@ FileView file_view(const ConfinementOptions& options) {
   FileView view;
   view.writable = options.image_roots;
   view.readable = options.parent_directories;
-  view.own = {options.state_directory};
+  view.readable.insert(view.readable.end(), options.configuration_directories.begin(),
+                       options.configuration_directories.end());
+  view.own = options.statistics_directories;
+  view.own.push_back(options.state_directory);
   // Libraries are loaded and time zones read late by the C library; the others tell about devices.
   for (const char* path : {"/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime",
                            "/etc/xenblk", "/proc", "/sys"}) {

@@ -24,6 +24,10 @@ struct ConfinementOptions {
   std::vector<std::string> image_roots;
   // May be read besides: where parents lie.
   std::vector<std::string> parent_directories;
+  // May be read besides: the configuration, where it is not at its usual place.
+  std::vector<std::string> configuration_directories;
+  // May be changed as one likes besides: where statistics are left for other programs.
+  std::vector<std::string> statistics_directories;
   // Is given to the user, and may be changed as one likes.
   std::string state_directory;
 };

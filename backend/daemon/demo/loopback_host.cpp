@@ -1,5 +1,6 @@
 #include "backend/daemon/demo/loopback_host.h"
 
+#include <future>
 #include <utility>
 
 namespace xenblk::demo {
@@ -17,6 +18,15 @@ Expected<std::unique_ptr<LoopbackHost>> LoopbackHost::start(loopback::LoopbackXe
   // From here on only this thread touches the backend, its XenStore connection included.
   host->thread_ = std::thread([loop = host->loop_.get()] { loop->run(); });
   return host;
+}
+
+void LoopbackHost::run(const std::function<void(backend::EventLoop&, backend::Backend&)>& work) {
+  std::promise<void> done;
+  loop_->post([&] {
+    work(*loop_, *backend_);
+    done.set_value();
+  });
+  done.get_future().wait();
 }
 
 void LoopbackHost::end() {

@@ -1,6 +1,7 @@
 // A host in one process: the backend, on a thread of its own, on a loopback Xen.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <thread>
 
@@ -25,6 +26,9 @@ class LoopbackHost {
   // Drains and releases everything, leaves XenStore as it is, and waits for that: what SIGTERM
   // does.
   void end();
+
+  // Runs `work` on the host's thread, and waits for it.
+  void run(const std::function<void(backend::EventLoop&, backend::Backend&)>& work);
 
   // What SIGHUP does.
   void reread_capacities() {

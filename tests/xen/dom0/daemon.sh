@@ -5,6 +5,7 @@ daemon=/job/xenblkd
 daemon_pid_file=/run/xenblk/xenblkd.pid
 
 xenblk_img() { /job/xenblk-img "$@"; }
+xenblkctl() { /job/xenblkctl "$@"; }
 
 # start_daemon [OPTIONS...]: returns when it serves. Its exit status will be in $scratch/daemon-status: it is nobody's
 # child by then.

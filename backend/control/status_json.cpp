@@ -1,0 +1,189 @@
+#include "backend/control/status_json.h"
+
+#include <fmt/format.h>
+
+#include "backend/control/latency_summary.h"
+
+namespace xenblk::control {
+
+using backend::DeviceStatus;
+using negotiation::ImagePhase;
+using negotiation::RingPhase;
+using negotiation::XenbusState;
+using ringio::QueueCounters;
+
+namespace {
+
+const char* layout_word(blkif::Layout layout) {
+  switch (layout) {
+    case blkif::Layout::native:
+      return "native";
+    case blkif::Layout::x86_32:
+      return "x86_32";
+    case blkif::Layout::x86_64:
+      return "x86_64";
+  }
+  return "?";
+}
+
+const char* access_word(Access access) {
+  return access == Access::read_only ? "read-only" : "read-write";
+}
+
+Json negotiated(const DeviceStatus& status) {
+  if (!status.session) return nullptr;
+  return {{"layout", layout_word(status.session->layout)},
+          {"queues", status.counters.size()},
+          {"ring-pages", 1U << status.session->ring_order},
+          {"persistent-grants", status.session->persistent_grants}};
+}
+
+Json offered(const DeviceStatus& status) {
+  if (!status.offer) return nullptr;
+  const auto& offer = *status.offer;
+  return {{"queues", offer.max_queues},
+          {"ring-pages", 1U << offer.max_ring_order},
+          {"indirect-segments", offer.max_indirect_segments},
+          {"persistent-grants", offer.persistent_grants},
+          {"logical-sector-bytes", offer.logical_sector_bytes}};
+}
+
+void add_image(Json& json, const DeviceStatus& status) {
+  json["image"] = status.request.params;
+  json["format"] = status.image ? Json(status.image->format) : Json(nullptr);
+  json["bytes"] = status.image ? Json(status.capacity.n * kSectorBytes) : Json(nullptr);
+  json["access"] = access_word(status.request.access);
+}
+
+Json errors_json(const QueueCounters& queue) {
+  Json json = Json::object();
+  for (std::size_t kind = 0; kind < ringio::kTroubleKinds; ++kind) {
+    const auto count = queue.troubles[kind].get();
+    if (count == 0) continue;
+    json[std::string(ringio::describe(static_cast<ringio::Trouble>(kind)))] = count;
+  }
+  return json;
+}
+
+Json queue_stats(const QueueCounters& queue) {
+  return {{"reads", queue.reads.get()},
+          {"writes", queue.writes.get()},
+          {"flushes", queue.flushes.get()},
+          {"barriers", queue.barriers.get()},
+          {"discards", queue.discards.get()},
+          {"bytes-read", queue.sectors_read.get() * kSectorBytes},
+          {"bytes-written", queue.sectors_written.get() * kSectorBytes},
+          {"bytes-discarded", queue.sectors_discarded.get() * kSectorBytes},
+          {"read-ns", queue.read_ns.get()},
+          {"write-ns", queue.write_ns.get()},
+          {"in-flight", queue.in_flight.get()},
+          {"events", queue.events.get()},
+          {"notifications", queue.notifications.get()},
+          {"limited", queue.limited.get()},
+          {"throttled", queue.throttled.get()},
+          {"stopped", queue.ring_stopped.get()},
+          {"errors", errors_json(queue)}};
+}
+
+// Adds numbers; what is an object (the errors) is added key by key.
+void add_up(Json& total, const Json& one) {
+  for (const auto& [key, value] : one.items()) {
+    auto& sum = total[key];
+    if (value.is_object()) {
+      if (sum.is_null()) sum = Json::object();
+      add_up(sum, value);
+    } else {
+      sum = (sum.is_null() ? 0 : sum.get<std::uint64_t>()) + value.get<std::uint64_t>();
+    }
+  }
+}
+
+Json latency_json(const DeviceStatus& status, const LatencyOf& of) {
+  const auto summary = summary_of(status, of);
+  return {{"count", summary.count()},
+          {"sum-ns", summary.sum_ns()},
+          {"half-within-ns", summary.share_within_ns(0.5)},
+          {"99-percent-within-ns", summary.share_within_ns(0.99)}};
+}
+
+Json latencies_json(const DeviceStatus& status) {
+  Json json = Json::object();
+  for (const auto& of : kLatencies) {
+    json[of.operation][of.phase] = latency_json(status, of);
+  }
+  return json;
+}
+
+Json names(const NamedDisk& disk) {
+  return {{"disk", disk_number(disk.status.key)},
+          {"kind", disk.status.key.kind},
+          {"guest", disk.guest},
+          {"vdev", disk.status.request.virtual_device}};
+}
+
+}  // namespace
+
+LatencySummary summary_of(const DeviceStatus& status, const LatencyOf& of) {
+  LatencySummary summary;
+  for (const auto& counters : status.counters) summary.add(of.find(counters->latencies));
+  return summary;
+}
+
+std::string state_word(const DeviceStatus& status) {
+  const auto& own = status.own;
+  if (own.image == ImagePhase::failed || own.rings == RingPhase::failed) return "failed";
+  if (own.state == XenbusState::closing) return "closing";
+  if (own.state == XenbusState::closed) return "closed";
+  if (status.paused) return "paused";
+  if (own.rings == RingPhase::connected) return "connected";
+  return own.image == ImagePhase::opening ? "opening" : "waiting";
+}
+
+std::string disk_number(const negotiation::DeviceKey& key) {
+  return fmt::format("{}/{}", key.domain.n, key.device.n);
+}
+
+Json limits_json(const ringio::RateLimits& limits) {
+  return {{"iops", limits.operations_per_second},
+          {"bandwidth", limits.bytes_per_second},
+          {"burst-ms", limits.burst_ns / 1'000'000}};
+}
+
+Json list_entry(const NamedDisk& disk) {
+  auto json = names(disk);
+  json["state"] = state_word(disk.status);
+  add_image(json, disk.status);
+  return json;
+}
+
+Json disk_info(const NamedDisk& disk) {
+  const auto& status = disk.status;
+  auto json = list_entry(disk);
+  json["physical-sector-bytes"] =
+      status.image ? Json(status.image->physical_sector_bytes) : Json(nullptr);
+  json["discard"] = status.image && status.image->discard && status.request.discard;
+  json["cdrom"] = status.request.cdrom;
+  json["removable"] = status.request.removable;
+  json["failure"] = status.failure;
+  json["negotiated"] = negotiated(status);
+  json["offered"] = offered(status);
+  json["limits"] = limits_json(status.limits);
+  return json;
+}
+
+Json disk_stats(const NamedDisk& disk) {
+  auto json = names(disk);
+  json["state"] = state_word(disk.status);
+  Json total = queue_stats(QueueCounters{});
+  Json queues = Json::array();
+  for (const auto& counters : disk.status.counters) {
+    queues.push_back(queue_stats(*counters));
+    add_up(total, queues.back());
+  }
+  json["total"] = std::move(total);
+  json["latency"] = latencies_json(disk.status);
+  json["queues"] = std::move(queues);
+  return json;
+}
+
+}  // namespace xenblk::control

@@ -1,0 +1,128 @@
+// What an administrator asks of a device, by way of the control socket.
+#include <fmt/format.h>
+
+#include <array>
+#include <utility>
+
+#include "backend/device.h"
+#include "backend/store.h"
+
+namespace xenblk::backend {
+
+using negotiation::ImagePhase;
+using negotiation::Node;
+using negotiation::RingPhase;
+using negotiation::XenbusState;
+
+namespace {
+
+const char* word(blkif::Op op) {
+  switch (op) {
+    case blkif::Op::read:
+      return "read";
+    case blkif::Op::write:
+      return "write";
+    case blkif::Op::write_barrier:
+      return "barrier";
+    case blkif::Op::flush_diskcache:
+      return "flush";
+    case blkif::Op::discard:
+      return "discard";
+    case blkif::Op::reserved_1:
+    case blkif::Op::indirect:
+      break;
+  }
+  return "request";
+}
+
+}  // namespace
+
+DeviceStatus Device::status() const {
+  DeviceStatus status{.key = key_,
+                      .own = own_,
+                      .request = request_,
+                      .failure = failure_,
+                      .offer = offered_,
+                      .session = session_,
+                      .paused = paused_,
+                      .limits = limiter_->get()};
+  if (own_.image == ImagePhase::open && image_) {
+    status.image = image_->info();
+    status.capacity = image_->capacity();
+  }
+  status.counters.assign(rings_.counters().begin(), rings_.counters().end());
+  return status;
+}
+
+void Device::pause(Done done) {
+  if (own_.rings != RingPhase::connected || detaching_) {
+    return done(fail(Errc::refused, "no guest is connected to it"));
+  }
+  if (paused_) return done(fail(Errc::refused, "it is paused already"));
+  paused_ = true;
+  rings_.pause([done = std::move(done)] { done({}); });
+}
+
+Expected<void> Device::resume() {
+  if (!paused_) return fail(Errc::refused, "it is not paused");
+  paused_ = false;
+  rings_.resume();
+  return {};
+}
+
+void Device::set_limits(const ringio::RateLimits& limits) {
+  limiter_->set(limits);
+  rings_.wake();
+}
+
+// What libxl writes to remove a device (libxl_device.c, libxl__initiate_device_generic_remove).
+Expected<void> Device::request_close() {
+  const std::array<Node, 2> nodes{
+      Node{"online", "0"}, Node{"state", std::to_string(static_cast<int>(XenbusState::closing))}};
+  for (int tries = 0; tries < kPublishTries; ++tries) {
+    const auto seen = read_device(services_.store, key_, medium_).seen;
+    if (!seen.exists || seen.backend == XenbusState::closed) {
+      return fail(Errc::refused, "it is closed already");
+    }
+    const auto published =
+        publish(services_.store, negotiation::backend_path(key_), seen.backend, nodes);
+    if (!published) return std::unexpected(published.error());
+    if (*published == Published::done) {
+      changed_();
+      return {};
+    }
+  }
+  return fail(Errc::conflict, "its state changes faster than it can be written");
+}
+
+bool Device::at_rest() const {
+  const bool no_image = own_.image == ImagePhase::none || own_.image == ImagePhase::failed;
+  const bool no_rings = own_.rings == RingPhase::none || own_.rings == RingPhase::failed;
+  return no_image && no_rings;
+}
+
+void Device::grow(SectorCount capacity, Done done) {
+  if (own_.image != ImagePhase::open || detaching_) {
+    return done(fail(Errc::refused, "its image is not open"));
+  }
+  if (drive_is_empty_) return done(fail(Errc::refused, "there is no medium"));
+  const std::weak_ptr<Device*> self = self_;
+  services_.opener.grow(image_, capacity,
+                        [self, done = std::move(done)](const Expected<SectorCount>& grown) {
+                          if (!grown) return done(std::unexpected(grown.error()));
+                          if (const auto device = self.lock()) (*device)->capacity_read(grown);
+                          done({});
+                        });
+}
+
+void Device::report_slow(const ringio::SlowRequest& request) {
+  const auto ms = [](std::uint64_t ns) { return static_cast<double>(ns) * 1e-6; };
+  report(Severity::warning,
+         fmt::format("slow: {} of {} sectors at {} took {:.1f} ms: data in {:.1f}, image {:.1f}, "
+                     "data out {:.1f}; {} more were slow before",
+                     word(request.op), request.count.n, request.first.n, ms(request.total_ns),
+                     ms(request.data_in_ns), ms(request.image_ns), ms(request.data_out_ns),
+                     request.untold));
+}
+
+}  // namespace xenblk::backend

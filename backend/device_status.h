@@ -1,0 +1,44 @@
+// What one device is at the moment, as plain values: for whoever shows it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/device_nodes.h"
+#include "backend/negotiation/device_state.h"
+#include "backend/negotiation/offer.h"
+#include "backend/negotiation/paths.h"
+#include "ringio/counters.h"
+#include "ringio/rate_limiter.h"
+#include "xenblk/blkif.h"
+#include "xenblk/image.h"
+
+namespace xenblk::backend {
+
+// What was agreed on with a guest that is connected.
+struct SessionStatus {
+  blkif::Layout layout = blkif::Layout::native;
+  std::uint32_t ring_order = 0;
+  bool persistent_grants = false;
+};
+
+struct DeviceStatus {
+  negotiation::DeviceKey key;
+  negotiation::Own own;
+  DiskRequest request;
+  std::string failure;
+  std::optional<negotiation::Offer> offer;
+  std::optional<ImageInfo> image;  // while it is open
+  SectorCount capacity;            // of the open image, now
+  std::optional<SessionStatus> session;
+  bool paused = false;
+  ringio::RateLimits limits;
+  // One for each queue that is connected, or was last. Read them at any time: they are shared with
+  // the workers, and stay when the queue is gone.
+  std::vector<std::shared_ptr<const ringio::QueueCounters>> counters;
+};
+
+}  // namespace xenblk::backend

@@ -1,0 +1,123 @@
+// Every message of the control socket, and every wrong one.
+#include "backend/control/command.h"
+
+#include <gtest/gtest.h>
+
+namespace xenblk::control {
+namespace {
+
+Command good(const std::string& rest) {
+  auto command = parse_command(R"({"version":1,)" + rest + "}");
+  EXPECT_TRUE(command.has_value()) << describe(command.error());
+  return command.value_or(Command{});
+}
+
+std::string wrong(const std::string& line) {
+  const auto command = parse_command(line);
+  EXPECT_FALSE(command.has_value());
+  if (command) return "accepted";
+  EXPECT_EQ(command.error().code, Errc::bad_spec);
+  return command.error().text;
+}
+
+std::string wrong_rest(const std::string& rest) {
+  return wrong(R"({"version":1,)" + rest + "}");
+}
+
+TEST(Command, KnowsEveryVerb) {
+  EXPECT_EQ(good(R"("command":"list")").verb, Verb::list);
+  EXPECT_EQ(good(R"("command":"stats")").verb, Verb::stats);
+  EXPECT_EQ(good(R"("command":"metrics")").verb, Verb::metrics);
+  for (const auto verb :
+       {Verb::info, Verb::stats, Verb::explain, Verb::pause, Verb::resume, Verb::close}) {
+    const auto command = good(R"("command":")" + std::string(name(verb)) + R"(","disk":"7/51712")");
+    EXPECT_EQ(command.verb, verb);
+    EXPECT_EQ(command.disk, (DiskName{.domain = {7}, .device = {51712}}));
+  }
+}
+
+TEST(Command, NamesADiskByNumbersOrByNames) {
+  EXPECT_EQ(parse_disk_name("0/0").value(), DiskName{});
+  EXPECT_EQ(parse_disk_name("web1:xvda").value(),
+            (DiskName{.guest = "web1", .virtual_device = "xvda"}));
+  EXPECT_EQ(parse_disk_name("a:b:xvda").value(),
+            (DiskName{.guest = "a:b", .virtual_device = "xvda"}));
+  for (const auto* text : {"", "7", "7/", "/1", "7/x", "70000/1", "-7/1", "7/-1", " 7/1", "7/1 ",
+                           "7/4294967296", "web1:", ":xvda", "7/1/2", "+7/1"}) {
+    EXPECT_FALSE(parse_disk_name(text).has_value()) << text;
+  }
+  EXPECT_EQ(parse_disk_name("\x1b[2J").error().text,
+            "\"?[2J\" names no disk: it must be like 7/51712 or like web1:xvda");
+}
+
+TEST(Command, RefusesWhatIsNoMessage) {
+  EXPECT_EQ(wrong(""), "the message is not a JSON object");
+  EXPECT_EQ(wrong("list"), "the message is not a JSON object");
+  EXPECT_EQ(wrong("[1]"), "the message is not a JSON object");
+  EXPECT_EQ(wrong("{\"version\":1"), "the message is not a JSON object");
+  EXPECT_EQ(wrong("{\"version\":1} x"), "the message is not a JSON object");
+  EXPECT_EQ(wrong(std::string(4000, '[')), "the message is not a JSON object");
+  EXPECT_EQ(wrong(std::string(5000, ' ')), "the message is too long");
+  EXPECT_EQ(wrong("{}"), "version must be 1");
+  EXPECT_EQ(wrong(R"({"version":2,"command":"list"})"), "version must be 1");
+  EXPECT_EQ(wrong(R"({"version":"1","command":"list"})"), "version must be 1");
+  EXPECT_EQ(wrong(R"({"version":1})"), "command is missing");
+  EXPECT_EQ(wrong(R"({"version":1,"command":3})"), "command is missing");
+  EXPECT_EQ(wrong_rest(R"("command":"explode\n")"), "no such command: \"explode?\"");
+}
+
+TEST(Command, RefusesWhatACommandDoesNotTake) {
+  EXPECT_EQ(wrong_rest(R"("command":"list","disk":"7/1")"), "list takes no \"disk\"");
+  EXPECT_EQ(wrong_rest(R"("command":"info","disk":"7/1","bytes":1)"), "info takes no \"bytes\"");
+  EXPECT_EQ(wrong_rest(R"("command":"info")"), "info needs a disk");
+  EXPECT_EQ(wrong_rest(R"("command":"info","disk":7)"), "disk must be a string");
+}
+
+TEST(Command, TakesANewSizeInWholeSectors) {
+  EXPECT_EQ(good(R"("command":"resize","disk":"7/1","bytes":1048576)").capacity, SectorCount{2048});
+  EXPECT_EQ(wrong_rest(R"("command":"resize","disk":"7/1")"), "resize needs bytes");
+  EXPECT_EQ(wrong_rest(R"("command":"resize","disk":"7/1","bytes":1000)"),
+            "bytes must be a multiple of 512");
+  for (const auto* bytes : {"0", "-1", "1.5", "\"5\"", "null", "18446744073709551615", "1e30"}) {
+    EXPECT_EQ(wrong_rest(R"("command":"resize","disk":"7/1","bytes":)" + std::string(bytes)),
+              "bytes must be a whole number from 512 to 4611686018427387904");
+  }
+}
+
+TEST(Command, ChangesOnlyTheLimitsThatItNames) {
+  const ringio::RateLimits before{.operations_per_second = 5, .bytes_per_second = 8192};
+  const auto set = [&](const std::string& rest) {
+    return changed(before, good(R"("command":"limit","disk":"7/1",)" + rest));
+  };
+  EXPECT_EQ(set(R"("iops":500)"),
+            (ringio::RateLimits{.operations_per_second = 500, .bytes_per_second = 8192}));
+  EXPECT_EQ(set(R"("bandwidth":4096,"burst-ms":20)"), (ringio::RateLimits{5, 4096, 20'000'000}));
+  EXPECT_EQ(set(R"("none":true)"), ringio::RateLimits{});
+}
+
+TEST(Command, RefusesLimitsOfZeroAndNonsense) {
+  const auto limit = [](const std::string& rest) {
+    return wrong_rest(R"("command":"limit","disk":"7/1")" + rest);
+  };
+  EXPECT_EQ(limit(""), "limit needs some of iops, bandwidth and burst-ms, or none alone");
+  EXPECT_EQ(limit(R"(,"none":true,"iops":1)"),
+            "limit needs some of iops, bandwidth and burst-ms, or none alone");
+  EXPECT_EQ(limit(R"(,"none":false)"), "none must be true");
+  EXPECT_EQ(limit(R"(,"size":1)"), "limit takes no \"size\"");
+  for (const auto* value : {"0", "-5", "1.5", "\"9\"", "100000001", "null", "true"}) {
+    EXPECT_EQ(limit(R"(,"iops":)" + std::string(value)),
+              "iops must be a whole number from 1 to 100000000");
+  }
+  EXPECT_EQ(limit(R"(,"bandwidth":4095)"),
+            "bandwidth must be a whole number from 4096 to 1099511627776");
+  EXPECT_EQ(limit(R"(,"burst-ms":0)"), "burst-ms must be a whole number from 1 to 60000");
+}
+
+TEST(Command, EndsTheDaemonInOneOfTwoWays) {
+  EXPECT_EQ(good(R"("command":"shutdown")").shutdown, ShutdownMode::detach);
+  EXPECT_EQ(good(R"("command":"shutdown","mode":"close")").shutdown, ShutdownMode::close);
+  EXPECT_EQ(wrong_rest(R"("command":"shutdown","mode":"now")"), "mode must be detach or close");
+}
+
+}  // namespace
+}  // namespace xenblk::control

@@ -1,0 +1,386 @@
+// xenblkctl as a user runs it, against a host with simulated guests.
+#include <regex>
+#include <set>
+
+#include "tests/control/control_fixture.h"
+
+namespace xenblk::control {
+namespace {
+
+const std::vector<std::string> kCommands = {"list",    "info",  "stats",   "metrics",
+                                            "explain", "pause", "resume",  "resize",
+                                            "limit",   "close", "shutdown"};
+
+class Ctl : public ControlTest {
+ protected:
+  loopback::Disk connect_web1(const std::string& params) {
+    const auto one = named_disk(params);
+    connect(one, {.queue = {.segments_max = 32}});
+    return one;
+  }
+  std::string state() const { return json({"info", "7/51712"})["state"]; }
+};
+
+// --- showing ---
+TEST_F(Ctl, ListsEveryDisk) {
+  const auto params = raw_image();
+  connect_web1(params);
+  toolstack_.add_disk(named_disk(vhd_image(), 51728, "xvdb"));
+  EXPECT_EQ(json({"list"})["disks"][0], (nlohmann::json{{"disk", "7/51712"},
+                                                        {"kind", "vbd"},
+                                                        {"guest", "web1"},
+                                                        {"vdev", "xvda"},
+                                                        {"state", "connected"},
+                                                        {"image", params},
+                                                        {"format", "raw"},
+                                                        {"bytes", backend::kDiskBytes},
+                                                        {"access", "read-write"}}));
+  const auto text = good({"list"});
+  EXPECT_TRUE(text.starts_with("DISK     NAME       STATE")) << text;
+  EXPECT_TRUE(text.contains("7/51712  web1:xvda  connected  4 MiB  read-write  " + params)) << text;
+}
+
+// One question and one answer, and each guest's name read once, however many disks there are.
+TEST_F(Ctl, ListsManyDisksAtOnce) {
+  constexpr std::uint32_t kDisks = 100;
+  for (std::uint32_t i = 0; i < kDisks; ++i) {
+    toolstack_.add_disk(named_disk("null:4M", 51712 + i, fmt::format("xvd{}", i)));
+  }
+  for (std::uint32_t i = 0; i < kDisks; ++i) {
+    expect_node(disk("", 51712 + i), "image-state", "open");
+  }
+  EXPECT_EQ(json({"list"})["disks"].size(), kDisks);
+  EXPECT_EQ(json({"stats", "web1:xvd99"})["disks"][0]["disk"], "7/51811");
+}
+
+TEST_F(Ctl, ListsNothingWhereThereIsNothing) {
+  EXPECT_EQ(good({"list"}), "DISK  NAME  STATE  SIZE  ACCESS  IMAGE\n");
+}
+
+TEST_F(Ctl, ShowsWhatWasNegotiated) {
+  connect_web1(raw_image());
+  const auto info = json({"info", "web1:xvda"});
+  EXPECT_EQ(
+      info["negotiated"],
+      (nlohmann::json{
+          {"layout", "native"}, {"queues", 1}, {"ring-pages", 1}, {"persistent-grants", false}}));
+  EXPECT_EQ(info["offered"]["ring-pages"], 16);
+  EXPECT_EQ(info["limits"], (nlohmann::json{{"iops", 0}, {"bandwidth", 0}, {"burst-ms", 100}}));
+  EXPECT_TRUE(good({"info", "7/51712"}).contains("negotiated ring-pages"));
+}
+
+TEST_F(Ctl, CountsWhatADiskDid) {
+  connect_web1(raw_image());
+  expect_writes_and_reads(*frontend_);
+  expect_okay(frontend_->flush());
+  const auto stats = json({"stats", "web1:xvda"})["disks"][0];
+  EXPECT_EQ(stats["total"]["bytes-written"], backend::kDiskBytes);
+  EXPECT_EQ(stats["total"]["bytes-read"], backend::kDiskBytes);
+  EXPECT_EQ(stats["total"]["flushes"], 1);
+  EXPECT_EQ(stats["queues"].size(), 1U);
+  EXPECT_EQ(stats["latency"]["read"]["total"]["count"], stats["total"]["reads"]);
+  EXPECT_GT(stats["latency"]["write"]["image"]["half-within-ns"], 0);
+  EXPECT_EQ(stats["total"]["errors"], nlohmann::json::object());
+  EXPECT_TRUE(good({"stats"}).contains("7/51712  web1:xvda  connected"));
+}
+
+TEST_F(Ctl, CountsWhatWentWrongByItsKind) {
+  connect_web1(raw_image());
+  EXPECT_EQ(frontend_->discard({0}, {1U << 30}).value(), blkif::Status::error);
+  const auto stats = json({"stats", "7/51712"})["disks"][0];
+  EXPECT_EQ(stats["total"]["errors"], (nlohmann::json{{"request beyond the end of the disk", 1}}));
+}
+
+TEST_F(Ctl, WatchesWhatDisksDoNow) {
+  connect_web1(raw_image());
+  const auto text = good({"stats", "--watch", "--interval", "0.01", "--count", "2"});
+  EXPECT_EQ(std::ranges::count(text, '\n'), 4) << text;
+  EXPECT_TRUE(text.starts_with("DISK     NAME       STATE      READS/s")) << text;
+}
+
+TEST_F(Ctl, ExplainsWhatLimitsAGuest) {
+  connect_web1(raw_image());
+  const auto text = good({"explain", "web1:xvda"});
+  EXPECT_TRUE(
+      text.contains("the guest took 1 of the 16 ring pages offered\n"
+                    "-> a Linux guest takes more with xen_blkfront.max_ring_page_order=4"))
+      << text;
+  EXPECT_TRUE(text.contains("the guest took 1 of the 8 queues offered")) << text;
+  good({"limit", "web1:xvda", "--iops", "50"});
+  EXPECT_TRUE(good({"explain", "web1:xvda"}).contains("limits: 50 requests a second, 0 bytes"));
+}
+
+TEST_F(Ctl, ExplainsWhyAnImageFailed) {
+  const auto one = named_disk("raw:/does/not/exist");
+  toolstack_.add_disk(one);
+  expect_node(one, "image-state", "failed");
+  const auto text = good({"explain", "7/51712"});
+  EXPECT_TRUE(text.starts_with("state: failed\nfailed: ")) << text;
+  EXPECT_TRUE(text.contains("No such file or directory")) << text;
+}
+
+// Prometheus's text format and OpenMetrics: families in one piece, counters end in _total.
+TEST_F(Ctl, PrintsMetricsThatAReaderAccepts) {
+  connect_web1(raw_image());
+  set_node("/local/domain/7/name", "we\"b\\1");
+  expect_writes_and_reads(*frontend_);
+  std::istringstream text(good({"metrics"}));
+  const std::regex sample(R"re(([a-z_]+)\{disk="7/51712",guest="we\\"b\\\\1",vdev="xvda")re"
+                          R"re((,[a-z]+="[^"]+")*\} [0-9.e+-]+)re");
+  const std::regex about(R"(# (TYPE|HELP) ([a-z_]+) (counter|gauge|histogram|[A-Z].*\.))");
+  std::string line, family, type, last;
+  std::set<std::string> families;
+  for (std::smatch match; std::getline(text, line); last = line) {
+    if (std::regex_match(line, match, about)) {
+      if (match[1] == "TYPE") {
+        family = match[2];
+        type = match[3];
+        EXPECT_TRUE(families.insert(family).second) << "twice: " << family;
+      }
+      EXPECT_EQ(match[2], family);
+    } else if (line != "# EOF") {
+      ASSERT_TRUE(std::regex_match(line, match, sample)) << line;
+      if (type == "histogram") {
+        EXPECT_TRUE(match[1].str().starts_with(family + "_")) << line;
+      } else {
+        EXPECT_EQ(match[1], family + (type == "counter" ? "_total" : "")) << line;
+      }
+    }
+  }
+  EXPECT_EQ(last, "# EOF");
+  const auto metrics = good({"metrics"});
+  EXPECT_TRUE(metrics.contains("operation=\"write\"} 4194304\n"));
+  EXPECT_TRUE(metrics.contains("operation=\"write\",le=\"+Inf\"} 1024\n")) << metrics;
+  EXPECT_TRUE(metrics.contains("operation=\"write\",phase=\"data-in\"}")) << metrics;
+}
+
+// --- steering ---
+TEST_F(Ctl, PausesAndResumes) {
+  connect_web1(raw_image());
+  good({"pause", "web1:xvda"});
+  EXPECT_EQ(state(), "paused");
+  EXPECT_EQ(refused({"pause", "web1:xvda"}), "it is paused already");
+  std::thread guest([&] { expect_writes_and_reads(*frontend_); });
+  EXPECT_EQ(json({"stats"})["disks"][0]["total"]["writes"], 0);
+  good({"resume", "web1:xvda"});
+  guest.join();
+  EXPECT_EQ(state(), "connected");
+  EXPECT_EQ(refused({"resume", "web1:xvda"}), "it is not paused");
+}
+
+TEST_F(Ctl, PausesNothingThatIsNotConnected) {
+  const auto one = named_disk(raw_image());
+  toolstack_.add_disk(one);
+  expect_node(one, "image-state", "open");
+  EXPECT_EQ(refused({"pause", "7/51712"}), "no guest is connected to it");
+}
+
+TEST_F(Ctl, ForgetsAPauseWhenTheGuestConnectsAnew) {
+  const auto one = connect_web1(raw_image());
+  good({"pause", "web1:xvda"});
+  remove(one);
+  connect(one);
+  expect_writes_and_reads(*frontend_);
+  EXPECT_EQ(state(), "connected");
+}
+
+TEST_F(Ctl, LimitsAGuestAtOnce) {
+  connect_web1(raw_image());
+  EXPECT_EQ(good({"limit", "web1:xvda", "--iops", "400", "--bandwidth", "1G", "--burst", "10"}),
+            "400 requests/s, 1 GiB/s, saved up for at most 10 ms\n");
+  const auto begin = std::chrono::steady_clock::now();
+  std::vector<std::byte> sector(512);
+  for (int i = 0; i < 100; ++i) expect_okay(frontend_->read({0}, sector));
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+  EXPECT_GE(passed.count(), 95.0 / 400) << "however slow this machine is, it is not faster";
+  EXPECT_GT(json({"stats"})["disks"][0]["total"]["limited"], 50);
+  EXPECT_EQ(good({"limit", "web1:xvda", "--none"}), "no limits\n");
+}
+
+TEST_F(Ctl, WakesAGuestThatWaitsForALimitThatIsTakenAway) {
+  connect_web1(raw_image());
+  good({"limit", "web1:xvda", "--iops", "1", "--burst", "1"});
+  std::vector<std::byte> sector(512);
+  expect_okay(frontend_->read({0}, sector));
+  std::thread guest([&] {
+    for (int i = 0; i < 500; ++i) expect_okay(frontend_->read({0}, sector));
+  });
+  good({"limit", "web1:xvda", "--none"});
+  guest.join();
+}
+
+TEST_F(Ctl, KeepsLimitsOverAReconnection) {
+  connect_web1(raw_image());
+  good({"limit", "web1:xvda", "--iops", "400"});
+  ASSERT_TRUE(frontend_->close().has_value());
+  ASSERT_TRUE(frontend_->reinitialise().has_value());
+  ASSERT_TRUE(frontend_->connect().has_value()) << log_text();
+  EXPECT_EQ(json({"info", "web1:xvda"})["limits"]["iops"], 400);
+}
+
+TEST_F(Ctl, GrowsARawDiskUnderItsGuest) {
+  const auto one = connect_web1(raw_image());
+  good({"resize", "web1:xvda", "8M"});
+  expect_node(one, "sectors", "16384");
+  EXPECT_EQ(std::filesystem::file_size(directory_.path("disk.raw")), 8U << 20);
+  ASSERT_TRUE(frontend_->reread_properties().has_value());
+  std::vector<std::byte> sector(512);
+  expect_okay(frontend_->write({16383}, sector));
+  good({"resize", "web1:xvda", "8M"});
+  EXPECT_EQ(refused({"resize", "web1:xvda", "4M"}),
+            "a disk never shrinks under a guest: it has 8388608 bytes");
+  EXPECT_EQ(std::filesystem::file_size(directory_.path("disk.raw")), 8U << 20);
+}
+
+TEST_F(Ctl, SaysWhatCannotBeResized) {
+  connect_web1(vhd_image());
+  EXPECT_EQ(refused({"resize", "web1:xvda", "8M"}),
+            "an image of this kind cannot be resized while it is open");
+  toolstack_.add_disk(named_disk("raw:/does/not/exist", 51728, "xvdb"));
+  expect_node(disk("", 51728), "image-state", "failed");
+  EXPECT_EQ(refused({"resize", "7/51728", "8M"}), "its image is not open");
+}
+
+TEST_F(Ctl, ClosesADiskWhenItsGuestLetsGo) {
+  const auto one = connect_web1(raw_image());
+  std::string said;
+  std::thread closing([&] { said = good({"close", "web1:xvda"}); });
+  expect_node(one, "online", "0");
+  ASSERT_TRUE(frontend_->close().has_value());
+  closing.join();
+  expect_node(one, "state", "6");
+  EXPECT_EQ(refused({"close", "7/51712"}), "it is closed already");
+}
+
+TEST_F(Ctl, EndsTheDaemon) {
+  good({"shutdown", "--detach"});
+  EXPECT_EQ(ends_, 1);
+}
+
+TEST_F(Ctl, EndsTheDaemonWhenTheLastDiskIsClosed) {
+  const auto one = connect_web1(raw_image());
+  std::thread closing([&] { good({"shutdown", "--close"}); });
+  expect_node(one, "online", "0");
+  EXPECT_EQ(ends_, 0);
+  ASSERT_TRUE(frontend_->close().has_value());
+  closing.join();
+  EXPECT_EQ(ends_, 1);
+}
+
+// --- errors ---
+TEST_F(Ctl, EveryCommandThatTakesADiskRefusesAnUnknownOne) {
+  for (const auto& command : {"info", "stats", "explain", "pause", "resume", "close"}) {
+    EXPECT_EQ(refused({command, "9/51712"}), "no such disk: \"9/51712\"");
+    EXPECT_EQ(refused({command, "db:xvda"}), "no such disk: \"db:xvda\"");
+    EXPECT_EQ(refused({command, "xvda"}),
+              "\"xvda\" names no disk: it must be like 7/51712 or like web1:xvda");
+  }
+  EXPECT_EQ(refused({"resize", "9/1", "1G"}), "no such disk: \"9/1\"");
+  EXPECT_EQ(refused({"limit", "9/1", "--none"}), "no such disk: \"9/1\"");
+}
+
+TEST_F(Ctl, RefusesToGuessBetweenTwoGuestsOfOneName) {
+  toolstack_.add_disk(named_disk(raw_image()));
+  auto other = named_disk(raw_image("other.raw"));
+  other.guest = {8};
+  const auto guest = xen_.create_domain({8});
+  set_node("/local/domain/8/name", "web1");
+  toolstack_.add_disk(other);
+  expect_node(other, "image-state", "open");
+  expect_node(disk(""), "image-state", "open");
+  EXPECT_EQ(refused({"info", "web1:xvda"}),
+            "there are several guests called \"web1\": name the disk by its numbers");
+}
+
+TEST_F(Ctl, RefusesNonsenseLimits) {
+  connect_web1(raw_image());
+  EXPECT_EQ(refused({"limit", "web1:xvda", "--iops", "0"}),
+            "iops must be a whole number from 1 to 100000000");
+  EXPECT_EQ(refused({"limit", "web1:xvda", "--bandwidth", "1"}),
+            "bandwidth must be a whole number from 4096 to 1099511627776");
+  EXPECT_EQ(json({"info", "web1:xvda"})["limits"]["iops"], 0) << "nothing was changed";
+  EXPECT_EQ(refused({"limit", "web1:xvda"}, 2),
+            "limit needs --iops, --bandwidth, --burst or --none (see xenblkctl limit --help)");
+  EXPECT_TRUE(refused({"limit", "web1:xvda", "--bandwidth", "fast"}, 2).starts_with("--bandwidth"));
+  EXPECT_EQ(refused({"limit", "web1:xvda", "--iops", "-5"}),
+            "iops must be a whole number from 1 to 100000000");
+  EXPECT_TRUE(refused({"limit", "web1:xvda", "--iops", "5", "--none"}, 2).contains("excludes"));
+}
+
+TEST_F(Ctl, SaysWhatIsWrongWithTheCommandLine) {
+  EXPECT_EQ(refused({}, 2), "A subcommand is required (see xenblkctl --help)");
+  EXPECT_TRUE(refused({"explode"}, 2).contains("(see xenblkctl --help)"));
+  EXPECT_EQ(refused({"info"}, 2), "DISK is required (see xenblkctl info --help)");
+  EXPECT_TRUE(refused({"resize", "7/1", "0"}, 2).contains("(see xenblkctl resize --help)"));
+  EXPECT_TRUE(refused({"shutdown", "--detach", "--close"}, 2).contains("excludes"));
+  EXPECT_TRUE(refused({"stats", "--interval", "0"}, 2).contains("--interval"));
+}
+
+TEST_F(Ctl, SaysThatNoDaemonIsThere) {
+  end_server();
+  EXPECT_EQ(refused({"list"}),
+            "cannot reach xenblkd at " + socket_ + ": No such file or directory");
+}
+
+TEST_F(Ctl, GivesUpOnAGuestThatDoesNotLetGo) {
+  connect_web1(raw_image());
+  EXPECT_EQ(refused({"close", "web1:xvda", "--timeout", "1"}),
+            "not done after 1 s; it goes on by itself, see xenblkctl list");
+}
+
+// --- help ---
+TEST_F(Ctl, HelpOfEachCommandHasAnExampleOfIt) {
+  const auto help = good({"--help"});
+  for (const auto& command : kCommands) {
+    EXPECT_TRUE(std::regex_search(help, std::regex("\n  " + command + " +[A-Z]"))) << command;
+    EXPECT_TRUE(good({command, "--help"}).contains("Example:\n  xenblkctl " + command)) << command;
+  }
+}
+
+TEST_F(Ctl, TheManualNamesEveryCommandAndOption) {
+  std::ifstream file(XENBLK_CTL_MANUAL);
+  const std::string manual((std::istreambuf_iterator<char>(file)), {});
+  for (const auto& command : kCommands) {
+    EXPECT_TRUE(manual.contains("\n.It Cm " + command)) << command;
+    const auto help = good({command, "--help"});
+    const std::regex option("--([a-z]+)");
+    for (std::sregex_iterator it(help.begin(), help.end(), option), end; it != end; ++it) {
+      EXPECT_TRUE(manual.contains("Fl -" + (*it)[1].str())) << command << " --" << (*it)[1];
+    }
+  }
+}
+
+// --- completion ---
+class Completion : public Ctl {
+ protected:
+  // What bash offers for the last of these words, in its order.
+  std::string offered(const std::string& words) const {
+    const auto script = fmt::format(
+        "xenblkctl() {{ '{}' --socket '{}' \"$@\"; }}; . '{}'; COMP_WORDS=({}); "
+        "COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _xenblk; echo \"${{COMPREPLY[*]}}\"",
+        XENBLK_CTL_PROGRAM, socket_, XENBLK_CTL_COMPLETION, words);
+    test::Running running({"bash", "-c", script}, directory_.path(""));
+    const auto ended = running.wait();
+    EXPECT_EQ(ended.err, "");
+    return ended.out;
+  }
+};
+
+TEST_F(Completion, OffersCommands) {
+  EXPECT_EQ(offered("xenblkctl re"), "resume resize\n");
+}
+TEST_F(Completion, OffersTheOptionsOfACommand) {
+  EXPECT_EQ(offered("xenblkctl limit --b"), "--bandwidth --burst\n");
+}
+TEST_F(Completion, OffersDisks) {
+  connect_web1(raw_image());
+  EXPECT_EQ(offered("xenblkctl info 7"), "7/51712\n");
+  EXPECT_EQ(offered("xenblkctl info w"), "web1:xvda\n");
+}
+TEST_F(Completion, IsSilentWithoutADaemon) {
+  end_server();
+  EXPECT_EQ(offered("xenblkctl info 7"), "\n");
+}
+
+}  // namespace
+}  // namespace xenblk::control
