@@ -146,9 +146,12 @@ void WorkerCore::charge(const RequestSlot& slot) noexcept {
   RateLimiter* limiter = slot.queue->limiter();
   if (limiter == nullptr) return;
   limiter->charge_operation(now_);
-  if (slot.request.carries_data() && !slot.request.indirect) {
-    limiter->charge_bytes(now_, slot.request.count.n * kSectorBytes);
-  }
+  if (!slot.request.carries_data()) return;
+  // An indirect request's segments are not known yet, and it must not be taken before it is paid
+  // for: its pages count as whole ones.
+  limiter->charge_bytes(now_, slot.request.indirect
+                                  ? std::uint64_t{slot.request.segment_count} * kPageBytes
+                                  : slot.request.count.n * kSectorBytes);
 }
 
 void WorkerCore::refuse(Queue& queue, const Refusal& refusal) noexcept {
@@ -185,10 +188,6 @@ void WorkerCore::check_table(RequestSlot& slot) noexcept {
     const auto* table = reinterpret_cast<const Segment*>(slot.table);
     const auto checked = decode_table(slot.request, table, slot.queue->limits());
     if (checked) {
-      // Not known before.
-      if (RateLimiter* limiter = slot.queue->limiter()) {
-        limiter->charge_bytes(now_, slot.request.count.n * kSectorBytes);
-      }
       slot.begin_first_piece();
       return go_on(slot);
     }
