@@ -101,6 +101,7 @@ TEST(SystemCalls, OfAttackersAreRefused) {
                   {"ioperm", SYS_ioperm, -1},
                   {"open_by_handle_at", SYS_open_by_handle_at, -1},
                   {"memfd_create", SYS_memfd_create},
+                  {"truncate", SYS_truncate},
                   {"mknod", SYS_mknod},
                   {"chmod", SYS_chmod},
                   {"chown", SYS_chown},
