@@ -3,6 +3,7 @@
 #include <spdlog/logger.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -134,7 +135,10 @@ Expected<bool> run(const Options& options) {
   log.set_level(options.verbose ? spdlog::level::debug : spdlog::level::warn);
   loopback::LoopbackXen xen;
   // The directory above goes away at the end.
-  const daemon::ConfinementOptions confinement{.user = "", .state_directory = options.directory};
+  const daemon::ConfinementOptions confinement{
+      .user = "",
+      .state_directory = options.directory,
+      .more_system_calls = {SYS_memfd_create} /* the guests' memory */};
   if (options.confined) {
     auto confined = daemon::confine_before_threads(confinement, log);
     if (!confined) return std::unexpected(std::move(confined.error()));

@@ -75,7 +75,7 @@ Expected<void> confine_before_threads(const ConfinementOptions& options, spdlog:
 
 Expected<void> confine_after_start(const ConfinementOptions& options) {
   if (!options.system_calls) return {};
-  auto limited = limit_system_calls();
+  auto limited = limit_system_calls(options.more_system_calls);
   if (!limited) return cannot(limited.error(), "system-calls = false");
   return {};
 }

@@ -30,6 +30,9 @@ struct ConfinementOptions {
   std::vector<std::string> statistics_directories;
   // Is given to the user, and may be changed as one likes.
   std::string state_directory;
+  // Numbers of system calls that are allowed too. The daemon has none: these are for simulations
+  // that have guests inside the process.
+  std::vector<int> more_system_calls = {};
 };
 
 // Once, before the process has a second thread: what the kernel keeps for each thread is inherited

@@ -11,6 +11,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <span>
 
 #include <linux/fs.h>
 #include <linux/io_uring.h>
@@ -111,8 +112,7 @@ class Filter {
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
 
-  template <std::size_t kCount>
-  void allow(const int (&calls)[kCount]) {
+  void allow(std::span<const int> calls) {
     for (const int call : calls) note(::seccomp_rule_add(context_, SCMP_ACT_ALLOW, call, 0));
   }
   // With this argument only.
@@ -188,7 +188,7 @@ void allow_device_commands(Filter& filter) {
 
 }  // namespace
 
-Expected<void> limit_system_calls() {
+Expected<void> limit_system_calls(const std::vector<int>& more) {
   Filter filter;
   // All threads or none; denials in the kernel's log; a tree, so that what comes late in the list
   // costs no more.
@@ -201,6 +201,7 @@ Expected<void> limit_system_calls() {
   filter.allow(kSockets);
   filter.allow(kMemoryAndThreads);
   filter.allow(kAsking);
+  filter.allow(more);
   allow_data_only(filter);
   allow_threads_only(filter);
   allow_own_sockets_only(filter);
