@@ -73,6 +73,7 @@ Backend::Backend(EventLoop& loop, BackendOptions options, spdlog::logger& log)
     : loop_(loop),
       options_(with_what_fits(std::move(options))),
       log_(log),
+      journals_(options_.journal_directory),
       opener_(loop, options_.images, options_.open_image) {}
 
 Expected<void> Backend::start_workers(Xen& xen) {
@@ -92,7 +93,9 @@ Expected<void> Backend::watch_store(Xen& xen) {
   auto store = xen.open_store();
   if (!store) return std::unexpected(std::move(store.error()));
   store_ = std::move(*store);
-  services_.reset(new Services{loop_, *store_, workers_, opener_, log_, options_.offer,
+  if (auto prepared = journals_.prepare(); !prepared) return prepared;
+  journals_.remove_strays(*store_, options_.kinds);
+  services_.reset(new Services{loop_, *store_, workers_, opener_, journals_, log_, options_.offer,
                                std::make_shared<std::atomic<std::uint64_t>>(), in_driver_domain()});
   services_->slow_request_ns->store(static_cast<std::uint64_t>(options_.slow_request.count()));
   // Each watch fires once when it is set, and that event is the initial scan.

@@ -15,6 +15,7 @@
 #include "backend/event_loop.h"
 #include "backend/image_opener.h"
 #include "backend/negotiation/offer.h"
+#include "backend/ring_journals.h"
 #include "ringio/worker.h"
 #include "xenblk/error.h"
 #include "xenblk/xen.h"
@@ -27,6 +28,10 @@ namespace xenblk::backend {
 
 struct BackendOptions {
   std::vector<std::string> kinds{"vbd", "vbd3"};  // backend/<kind> directories to serve
+  // Where requests in flight are noted, so that a daemon which finds connected guests can go on
+  // with them. Memory, not a disk: a file system that is lost with its guests. Empty: none, and
+  // only a daemon that ended in good order can be followed.
+  std::string journal_directory;
   negotiation::Offer offer;
   std::uint32_t workers = 1;
   bool pin_workers = false;  // each to a CPU of its own, if there are as many
@@ -89,6 +94,7 @@ class Backend {
   spdlog::logger& log_;
   std::unique_ptr<XenStore> store_;
   WorkerPool workers_;
+  const RingJournals journals_;
   ImageOpener opener_;
   std::unique_ptr<Services> services_;
   // One entry however often something changed: what a guest may write without end costs fixed

@@ -4,6 +4,7 @@
 #include <spdlog/logger.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <utility>
 
 #include "backend/empty_medium.h"
@@ -25,6 +26,11 @@ namespace {
 // Steps that one wake-up may take. A whole life from offer to Closed needs fewer; more means that
 // somebody changes XenStore as fast as we read it, and then other devices get their turn first.
 constexpr int kMostSteps = 24;
+
+// How often, and how many times, a disk that is taken over tries again to bind what its last daemon
+// had bound.
+constexpr std::chrono::milliseconds kWait{20};
+constexpr unsigned kMostPortWaits = 250;
 
 std::string describe_session(const Session& session) {
   const auto* layout = session.layout == blkif::Layout::x86_32   ? "x86_32"
@@ -107,6 +113,7 @@ Device::Result Device::perform(Action action, const Seen& seen) {
     case Action::state_closing:
       return publish_state(seen, XenbusState::closing);
     case Action::state_closed:
+      services_.journals.remove(key_);
       return publish_state(seen, XenbusState::closed);
     case Action::tell_shutdown:
       return publish_nodes(seen, {{"shutdown-done", ""}});
@@ -114,9 +121,12 @@ Device::Result Device::perform(Action action, const Seen& seen) {
       return services_.store.remove(negotiation::backend_path(key_)) ? Result::done
                                                                      : Result::refused;
     case Action::open_image:
+      taking_over_ = !offered_ && seen.backend == XenbusState::connected;
       open_image();
       break;
     case Action::connect_rings:
+      // One that has gone on from there uses its rings; another may be about to.
+      rings_may_be_new_ = seen.frontend != XenbusState::connected;
       connect_rings();
       break;
     case Action::disconnect_rings:
@@ -152,6 +162,8 @@ Device::Result Device::offer(const Seen& seen) {
   nodes.push_back({"image-state", "opening"});
   const auto result = publish_state(seen, XenbusState::init_wait, std::move(nodes));
   if (result != Result::done) return result;
+  services_.journals.remove(key_);
+  taking_over_ = false;
   offered_ = services_.offer;
   failure_.clear();
   static_cast<void>(services_.store.remove(negotiation::error_path(key_)));
@@ -169,6 +181,10 @@ void Device::open_image() {
   if (drive_is_empty_) return image_opened(std::make_shared<EmptyMedium>());
   services_.opener.open(request_.params, request_.access,
                         [this, guest_has_drive](Expected<std::shared_ptr<Image>> image) {
+                          if (!image && must_wait(image.error())) {
+                            return services_.loop.after(kWait,
+                                                        [this] { open_image(), changed_(); });
+                          }
                           if (!image && guest_has_drive) {
                             leave_drive_empty(image.error());
                           } else {
@@ -176,6 +192,23 @@ void Device::open_image() {
                           }
                           changed_();
                         });
+}
+
+// What a daemon that was killed had given to the kernel goes on without it. Until the last of its
+// writes is done the image stays locked (the kernel holds the file for each of them), and its ports
+// are free a moment after it is dead. A disk that a guest is using waits for that.
+bool Device::must_wait(const Error& error) {
+  if (!taking_over_ || detaching_) return false;
+  const bool port = error.code == Errc::bad_port && waits_ < kMostPortWaits;
+  if (error.code != Errc::locked && !port) return false;
+  if (read_device(services_.store, key_, medium_).seen.backend != XenbusState::connected) {
+    return false;
+  }
+  if (waits_++ == 0) {
+    report(Severity::warning,
+           fmt::format("waits for what an earlier daemon left: {}", describe(error)));
+  }
+  return true;
 }
 
 // The guest has the drive already and goes on without a medium, until the toolstack names another
@@ -234,10 +267,21 @@ void Device::connect_rings() {
                           },
                       .limiter = limiter_,
                       .slow = {.threshold_ns = services_.slow_request_ns,
-                               .tell = [this](const ringio::SlowRequest& request) {
-                                 services_.loop.post([this, request] { report_slow(request); });
-                               }}};
+                               .tell =
+                                   [this](const ringio::SlowRequest& request) {
+                                     services_.loop.post([this, request] { report_slow(request); });
+                                   }},
+                      .journal =
+                          [&](std::size_t queue) {
+                            auto place = services_.journals.place(key_, *session, queue);
+                            if (place) place->take_over = taking_over_;
+                            if (place) place->may_be_new = rings_may_be_new_;
+                            return place;
+                          }};
   rings_.connect(*session, plan, [this, session = *session](Expected<void> result) {
+    if (!result && must_wait(result.error())) {
+      return services_.loop.after(kWait, [this] { connect_rings(), changed_(); });
+    }
     rings_connected(std::move(result), session);
     changed_();
   });
@@ -251,15 +295,22 @@ negotiation::Offer Device::standing_offer() const {
 }
 
 void Device::rings_connected(Expected<void> result, const Session& session) {
-  own_.rings = result ? RingPhase::connected : RingPhase::failed;
   paused_ = false;
   session_.reset();
   if (result) {
+    own_.rings = RingPhase::connected;
     session_ = {session.layout, session.ring_order, session.persistent_grants};
-    report(Severity::info, fmt::format("connected: {}", describe_session(session)));
-  } else {
-    failure_ = describe(result.error());
+    report(Severity::info, fmt::format("{}: {}", taking_over_ ? "taken over" : "connected",
+                                       describe_session(session)));
+    if (taking_over_) static_cast<void>(services_.store.remove(negotiation::error_path(key_)));
+    taking_over_ = false;
+    waits_ = 0;
+    return;
   }
+  failure_ = describe(result.error());
+  const bool keep = taking_over_ && result.error().code == ringio::kBadJournal;
+  own_.rings = keep ? RingPhase::held : RingPhase::failed;
+  if (keep) failure_ += "; the disk is left as it is until it is detached or its guest ends";
 }
 
 void Device::disconnect_rings() {
@@ -363,7 +414,10 @@ Device::Result Device::tell_failure(const Seen& seen) {
 }
 
 void Device::forget() {
-  if (!detaching_) static_cast<void>(services_.store.remove(negotiation::error_path(key_)));
+  if (!detaching_) {
+    static_cast<void>(services_.store.remove(negotiation::error_path(key_)));
+    services_.journals.remove(key_);
+  }
   report(Severity::info, detaching_ ? "left to the next daemon" : "gone");
 }
 

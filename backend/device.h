@@ -18,6 +18,7 @@
 #include "backend/negotiation/offer.h"
 #include "backend/negotiation/paths.h"
 #include "backend/negotiation/session.h"
+#include "backend/ring_journals.h"
 #include "xenblk/xen.h"
 
 namespace spdlog {
@@ -32,6 +33,7 @@ struct Services {
   XenStore& store;
   WorkerPool& workers;
   ImageOpener& opener;
+  const RingJournals& journals;
   spdlog::logger& log;
   negotiation::Offer offer;  // to disks that are offered from now on
   std::shared_ptr<std::atomic<std::uint64_t>> slow_request_ns;  // 0: none is reported
@@ -99,6 +101,7 @@ class Device {
   void open_image();
   void image_opened(Expected<std::shared_ptr<Image>> image);
   void leave_drive_empty(const Error& error);
+  bool must_wait(const Error& error);
   void close_image();
   void connect_rings();
   negotiation::Offer standing_offer() const;
@@ -140,6 +143,10 @@ class Device {
   // What was started for this device and comes back when it is gone finds out by this.
   std::shared_ptr<Device*> self_ = std::make_shared<Device*>(this);
   bool detaching_ = false;
+  // The guest is connected to rings that a daemon before us served, until we serve them.
+  bool taking_over_ = false;
+  bool rings_may_be_new_ = false;
+  unsigned waits_ = 0;  // for what that daemon has yet to let go of
   bool watching_ = false;
   bool paused_ = false;
 };

@@ -32,6 +32,7 @@ void DiskRings::connect_one(const negotiation::Session& session, const RingPlan&
                            .offer_discard = plan.offer_discard,
                            .persistent_grants = plan.persistent_grants,
                            .indirect_segments_max = plan.indirect_segments_max,
+                           .journal = plan.journal(index),
                            .counters = counters_.back(),
                            .limiter = plan.limiter,
                            .slow = plan.slow,

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "backend/event_loop.h"
@@ -32,6 +33,8 @@ struct RingPlan {
   std::function<void(const ringio::QueueNotice&)> notice;  // on the worker's thread
   std::shared_ptr<ringio::RateLimiter> limiter;
   ringio::SlowRequestWatch slow;
+  // Of the nth queue; nothing for a disk without journals.
+  std::function<std::optional<ringio::JournalPlace>(std::size_t queue)> journal;
 };
 
 // Pinned; used by the loop's thread. Must not be destroyed while rings are connected or on their

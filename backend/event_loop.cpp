@@ -12,6 +12,8 @@ namespace xenblk::backend {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
+constexpr std::int64_t kLongestWaitMs = 3'600'000;
+
 Expected<std::unique_ptr<EventLoop>> EventLoop::make() {
   const int wakeup = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wakeup < 0) return fail_os(errno, "eventfd of the control loop");
@@ -47,6 +49,10 @@ void EventLoop::every(milliseconds interval, Work work) {
   periodic_.push_back({interval, steady_clock::now() + interval, std::move(work)});
 }
 
+void EventLoop::after(milliseconds delay, Work work) {
+  delayed_.push_back({steady_clock::now() + delay, std::move(work)});
+}
+
 void EventLoop::post(Work work) {
   {
     const std::lock_guard lock(posted_mutex_);
@@ -65,6 +71,7 @@ void EventLoop::run() {
   while (!stopped_) {
     wait_once();
     run_periodic();
+    run_delayed();
     run_posted();
   }
 }
@@ -86,10 +93,12 @@ void EventLoop::wait_once() {
 }
 
 int EventLoop::timeout_ms() const {
-  if (periodic_.empty()) return -1;
-  const auto first = std::ranges::min_element(periodic_, {}, &Periodic::next);
-  const auto left = std::chrono::ceil<milliseconds>(first->next - steady_clock::now());
-  return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, first->interval.count()));
+  auto next = steady_clock::time_point::max();
+  for (const auto& periodic : periodic_) next = std::min(next, periodic.next);
+  for (const auto& delayed : delayed_) next = std::min(next, delayed.due);
+  if (next == steady_clock::time_point::max()) return -1;
+  const auto left = std::chrono::ceil<milliseconds>(next - steady_clock::now());
+  return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, kLongestWaitMs));
 }
 
 void EventLoop::run_periodic() {
@@ -99,6 +108,16 @@ void EventLoop::run_periodic() {
     periodic.next = now + periodic.interval;
     periodic.work();
   }
+}
+
+void EventLoop::run_delayed() {
+  const auto now = steady_clock::now();
+  const auto due = std::ranges::partition(delayed_, [&](const auto& d) { return d.due > now; });
+  // Taken out first: what is called may delay more.
+  std::vector<Delayed> run(std::make_move_iterator(due.begin()),
+                           std::make_move_iterator(due.end()));
+  delayed_.erase(due.begin(), due.end());
+  for (const auto& delayed : run) delayed.work();
 }
 
 void EventLoop::run_posted() {

@@ -37,6 +37,9 @@ class EventLoop {
   // Calls `work` about every `interval`, for as long as the loop exists.
   void every(std::chrono::milliseconds interval, Work work);
 
+  // Calls `work` once, after `delay` or a little later.
+  void after(std::chrono::milliseconds delay, Work work);
+
   // Any thread: `work` runs on the loop's thread, in the order of posting, never inside post().
   void post(Work work);
 
@@ -60,11 +63,17 @@ class EventLoop {
   void wait_once();
   int timeout_ms() const;
   void run_periodic();
+  void run_delayed();
 
   const int wakeup_;  // eventfd
   // Lists, as a handler may add another one while it runs.
   std::list<Source> sources_;
   std::list<Periodic> periodic_;
+  struct Delayed {
+    std::chrono::steady_clock::time_point due;
+    Work work;
+  };
+  std::vector<Delayed> delayed_;
   bool stopped_ = false;
 
   std::mutex posted_mutex_;

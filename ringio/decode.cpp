@@ -192,6 +192,11 @@ std::expected<Request, Refusal> decode(const RawSlot& raw, blkif::Layout layout,
   return request;
 }
 
+RequestName name_of(const RawSlot& raw, blkif::Layout layout) {
+  const SlotOffsets& at = blkif::offsets(layout);
+  return {raw.get<std::uint64_t>(at.id), echoed_operation(raw, at)};
+}
+
 std::expected<void, Refusal> decode_table(Request& request, const Segment* table,
                                           const Limits& limits) {
   assert(request.indirect && request.segment_count != 0 && table != nullptr);

@@ -81,6 +81,13 @@ struct Refusal {
 std::expected<Request, Refusal> decode(const RawSlot& raw, blkif::Layout layout,
                                        const Limits& limits);
 
+// What the answer to a request names it by.
+struct RequestName {
+  std::uint64_t id = 0;
+  std::uint8_t operation = 0;
+};
+RequestName name_of(const RawSlot& raw, blkif::Layout layout);
+
 // Completes an indirect request with the private copy of its segments, which it keeps a pointer to.
 std::expected<void, Refusal> decode_table(Request& request, const Segment* table,
                                           const Limits& limits);

@@ -71,7 +71,7 @@ void WorkerCore::answer(RequestSlot& slot) noexcept {
   Queue& queue = *slot.queue;
   slot.go(Step::answered);
   const auto operation = static_cast<std::uint8_t>(slot.request.op);
-  queue.ring().put({slot.request.id, operation, slot.answer});
+  queue.ring().put(slot.journal_entry, {slot.request.id, operation, slot.answer});
   mark_unpublished(queue);
   if (slot.answer == blkif::Status::okay) {
     count(slot);

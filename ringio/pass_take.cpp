@@ -78,14 +78,14 @@ bool WorkerCore::serve_front() noexcept {
 }
 
 WorkerCore::Taken WorkerCore::take_from(Queue& queue, std::uint32_t& taken) noexcept {
-  BackRing& ring = queue.ring();
+  JournaledRing& ring = queue.ring();
   if (ring.look() == RingState::overrun) return Taken::stopped;
   if (ring.available() == 0 && queue.masked) {
     queue.refusals().spend(now_);
     if (queue.refusals().exhausted(now_)) return Taken::throttled;
   }
   while (ring.available() != 0) {
-    if (taken == kShare) return Taken::share;
+    if (taken == kShare || !ring.can_take()) return Taken::share;
     if (queue.next_take(now_) > now_) return Taken::throttled;
     if (!take_one(queue)) return Taken::starved;
     ++taken;
@@ -98,15 +98,15 @@ WorkerCore::Taken WorkerCore::take_from(Queue& queue, std::uint32_t& taken) noex
 // False when there is no slot or buffer: the request stays in the ring as if we had not looked.
 bool WorkerCore::take_one(Queue& queue) noexcept {
   if (slots_.in_use() == slots_.size()) return false;
-  const auto request = decode(queue.ring().copy_next(), queue.layout(), queue.limits());
+  const RawSlot raw = queue.ring().copy_next();
+  const auto request = decode(raw, queue.layout(), queue.limits());
   if (!request) {
-    queue.ring().consume();
-    refuse(queue, request.error());
+    refuse(queue, queue.ring().consume(raw), request.error());
     return true;
   }
   RequestSlot* slot = admit(*request);
   if (slot == nullptr) return false;
-  queue.ring().consume();
+  slot->journal_entry = queue.ring().consume(raw);
   queue.enter(*slot);
   charge(*slot);
   begin(*slot);
@@ -154,10 +154,11 @@ void WorkerCore::charge(const RequestSlot& slot) noexcept {
                                   : slot.request.count.n * kSectorBytes);
 }
 
-void WorkerCore::refuse(Queue& queue, const Refusal& refusal) noexcept {
+void WorkerCore::refuse(Queue& queue, InFlightJournal::Index entry,
+                        const Refusal& refusal) noexcept {
   queue.report(refusal.trouble, refusal.detail);
   queue.refusals().spend(now_);
-  queue.ring().put({refusal.id, refusal.operation, refusal.status});
+  queue.ring().put(entry, {refusal.id, refusal.operation, refusal.status});
   mark_unpublished(queue);
 }
 

@@ -38,10 +38,12 @@ Expected<std::unique_ptr<Queue>> Queue::make(QueueId id, QueueSetup setup, Grant
   auto mapping = grants.map(setup.peer, setup.ring_refs, Access::read_write);
   if (!mapping) return std::unexpected(std::move(mapping.error()));
   const auto pages = static_cast<std::uint32_t>(setup.ring_refs.size());
-  auto ring = BackRing::attach(mapping->address(), pages, setup.layout);
+  auto ring = setup.journal
+                  ? JournaledRing::attach(mapping->address(), pages, setup.layout, *setup.journal)
+                  : JournaledRing::attach(mapping->address(), pages, setup.layout);
   if (!ring) return std::unexpected(std::move(ring.error()));
   std::unique_ptr<Queue> queue(
-      new Queue(id, std::move(setup), channels, std::move(*mapping), *ring));
+      new Queue(id, std::move(setup), channels, std::move(*mapping), std::move(*ring)));
   auto port = channels.bind(queue->peer(), queue->setup_.remote_port);
   if (!port) return std::unexpected(std::move(port.error()));
   if (queue->setup_.persistent_grants) {
@@ -53,7 +55,7 @@ Expected<std::unique_ptr<Queue>> Queue::make(QueueId id, QueueSetup setup, Grant
 }
 
 Queue::Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping mapping,
-             BackRing ring)
+             JournaledRing ring)
     : id_(id),
       setup_(std::move(setup)),
       limits_{.capacity = setup_.image->capacity(),
@@ -65,7 +67,7 @@ Queue::Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping
               .indirect_segments_max = setup_.indirect_segments_max},
       channels_(channels),
       mapping_(std::move(mapping)),
-      ring_(ring) {
+      ring_(std::move(ring)) {
   if (!setup_.counters) setup_.counters = std::make_shared<QueueCounters>();
 }
 
@@ -80,6 +82,7 @@ std::size_t Queue::persistent_pages_max() const {
 Queue::~Queue() {
   assert(in_flight_ == 0);
   assert(!ready() && !unpublished() && !watched());
+  ring_.end();
   if (bound_) channels_.unbind(port_);
 }
 

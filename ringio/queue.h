@@ -14,10 +14,10 @@
 
 #include "ringio/decode.h"
 #include "ringio/grant_cache.h"
+#include "ringio/journaled_ring.h"
 #include "ringio/queue_setup.h"
 #include "ringio/refusal_budget.h"
 #include "ringio/request_slot.h"
-#include "ringio/ring.h"
 #include "xenblk/xen.h"
 
 namespace xenblk::ringio {
@@ -48,7 +48,7 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   blkif::Layout layout() const { return setup_.layout; }
   const Limits& limits() const { return limits_; }
   Image& image() const { return *setup_.image; }
-  BackRing& ring() { return ring_; }
+  JournaledRing& ring() { return ring_; }
   GrantCache* grant_cache() { return grant_cache_ ? &*grant_cache_ : nullptr; }
   // The disk has grown.
   void set_capacity(SectorCount capacity) { limits_.capacity = capacity; }
@@ -109,7 +109,8 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   Instant looked_up_at;        // when it last had something to do
 
  private:
-  Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping mapping, BackRing ring);
+  Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping mapping,
+        JournaledRing ring);
   std::size_t persistent_pages_max() const;
   bool idle() const { return in_flight_ == 0 && !ring_.has_unpublished(); }
 
@@ -119,7 +120,7 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   EventChannels& channels_;
   GrantMapping mapping_;
   std::optional<GrantCache> grant_cache_;  // only where pages stay mapped
-  BackRing ring_;                          // above: its memory
+  JournaledRing ring_;                     // above: its memory
   EventPort port_;
   bool bound_ = false;
 

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "ringio/counters.h"
+#include "ringio/journaled_ring.h"
 #include "ringio/rate_limiter.h"
 #include "ringio/slow_request.h"
 #include "xenblk/blkif.h"
@@ -52,6 +54,10 @@ struct QueueSetup {
   bool offer_discard = false;
   bool persistent_grants = false;           // both sides said that grants stay in force
   std::uint32_t indirect_segments_max = 0;  // 0: not offered; up to blkif::kMaxIndirectSegments
+
+  // Notes what is in flight, for the daemon after us; must be the queue's own. Not for a disk that
+  // need not survive our death.
+  std::optional<JournalPlace> journal;
 
   std::shared_ptr<QueueCounters> counters;  // may be empty: the queue then makes its own
   std::shared_ptr<RateLimiter> limiter;     // of the disk; may be empty: no limits

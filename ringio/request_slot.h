@@ -86,7 +86,8 @@ struct RequestSlot : ImageRequest, SlotHook {
   std::byte* table = nullptr;     // an indirect request's private copy of its segments
   std::uint32_t piece_begin = 0;  // the piece under way: segments [begin, end)
   std::uint32_t piece_end = 0;
-  std::uint16_t copies = 0;  // by the hypervisor, in the movement under way
+  std::uint16_t copies = 0;         // by the hypervisor, in the movement under way
+  std::uint16_t journal_entry = 0;  // where its journal has it
 
   std::span<const Segment> piece() const {
     return request.data().subspan(piece_begin, piece_end - piece_begin);

@@ -10,14 +10,20 @@ namespace xenblk::ringio {
 using blkif::RingOffsets;
 
 Expected<BackRing> BackRing::attach(std::byte* memory, std::uint32_t pages, blkif::Layout layout) {
+  const auto answered = load_shared<std::uint32_t>(memory, RingOffsets::rsp_prod);
+  return attach(memory, pages, layout, {answered, answered});
+}
+
+Expected<BackRing> BackRing::attach(std::byte* memory, std::uint32_t pages, blkif::Layout layout,
+                                    RingPosition position) {
   assert(memory != nullptr);
   assert(pages >= 1 && pages <= blkif::kMaxRingPages);
   BackRing ring(memory, blkif::ring_entries(layout, pages), layout);
-  const auto answered = load_shared<std::uint32_t>(memory, RingOffsets::rsp_prod);
-  ring.request_producer_seen_ = answered;
-  ring.request_consumer_ = answered;
-  ring.response_producer_ = answered;
-  ring.response_producer_published_ = answered;
+  assert(position.request_consumer - position.response_producer <= ring.entries_);
+  ring.request_producer_seen_ = position.request_consumer;
+  ring.request_consumer_ = position.request_consumer;
+  ring.response_producer_ = position.response_producer;
+  ring.response_producer_published_ = position.response_producer;
   if (ring.look() == RingState::overrun) {
     return fail(Errc::refused, "the ring's indices are further apart than the ring is long");
   }

@@ -28,10 +28,19 @@ enum class RingState : std::uint8_t {
   overrun,  // the producer index makes no sense; for ever
 };
 
+// Where a backend stands in a ring.
+struct RingPosition {
+  std::uint32_t request_consumer = 0;
+  std::uint32_t response_producer = 0;  // as the guest sees it
+};
+
 class BackRing {
  public:
-  // Begins where the responses in shared memory end, as a backend does that finds a ring in use.
-  // Error refused: more requests than slots lie between that place and the producer index.
+  // Goes on from there. Error refused: more requests than slots lie between that place and the
+  // producer index, or fewer than were consumed.
+  static Expected<BackRing> attach(std::byte* memory, std::uint32_t pages, blkif::Layout layout,
+                                   RingPosition position);
+  // Begins where the responses in shared memory end.
   static Expected<BackRing> attach(std::byte* memory, std::uint32_t pages, blkif::Layout layout);
 
   // Looks at the guest's producer index.

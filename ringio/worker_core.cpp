@@ -73,6 +73,11 @@ Expected<QueueId> WorkerCore::connect(QueueSetup setup) {
   queues_.push_back(std::move(*made));
   unmask_.reserve(queues_.size());
   counters_.queues.set(queues_.size());
+  // Whoever served the ring before may have published without having sent the event.
+  if (queue.ring().was_in_use()) {
+    if (queue.ring().has_unpublished()) static_cast<void>(queue.ring().publish());
+    channels_.notify(queue.port());
+  }
   // The port is pending from the start, but a queue that is connected to a full ring needs no
   // event.
   make_ready(queue);

@@ -80,7 +80,7 @@ class WorkerCore {
   bool take_one(Queue& queue) noexcept;
   RequestSlot* admit(const Request& request) noexcept;
   void charge(const RequestSlot& slot) noexcept;
-  void refuse(Queue& queue, const Refusal& refusal) noexcept;
+  void refuse(Queue& queue, InFlightJournal::Index entry, const Refusal& refusal) noexcept;
   void move_tables_in() noexcept;
   void check_table(RequestSlot& slot) noexcept;
   void begin(RequestSlot& slot) noexcept;

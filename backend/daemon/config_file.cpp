@@ -54,6 +54,7 @@ std::optional<std::string>* string_of(std::string_view key, Settings& settings) 
   if (key == "log-level") return &settings.log_level;
   if (key == "control-group") return &settings.control_group;
   if (key == "metrics-file") return &settings.metrics_file;
+  if (key == "journal-directory") return &settings.journal_directory;
   return nullptr;
 }
 

@@ -36,6 +36,7 @@ struct Settings {
   std::optional<std::string> control_group;
   std::optional<std::string> metrics_file;
   std::optional<bool> xapi_statistics;
+  std::optional<std::string> journal_directory;
 };
 
 // Errors: bad_spec with one line "file:line: reason" (unknown keys are errors), or why it cannot be

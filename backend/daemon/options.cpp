@@ -126,6 +126,7 @@ Options combine(const Settings& line, const Settings& file) {
   backend.images.image_directories = file.image_directories;
   backend.images.raw_parents = file.raw_parents.value_or(false);
   combine_confinement(file, options);
+  backend.journal_directory = file.journal_directory.value_or(kDefaultJournals);
   auto& polling = backend.worker.polling;
   polling.window = std::chrono::microseconds(
       choose(line.polling_window_us, file.polling_window_us, kDefaultPollingWindowUs));
@@ -151,6 +152,11 @@ Expected<void> check_choices(const Settings& settings) {
     if (directory.starts_with('/')) continue;
     return fail(Errc::bad_spec,
                 fmt::format("image-directories: \"{}\" is not an absolute path", directory));
+  }
+  const auto journals = settings.journal_directory.value_or("");
+  if (!journals.empty() && !journals.starts_with('/')) {
+    return fail(Errc::bad_spec,
+                fmt::format("journal-directory: \"{}\" is not an absolute path", journals));
   }
   for (const auto& root : settings.image_roots) {
     if (root.starts_with('/')) continue;
@@ -227,6 +233,10 @@ Expected<std::variant<Options, Farewell>> read_options(int argc, const char* con
   if (!options.metrics_file.empty()) {
     const auto directory = std::filesystem::path(options.metrics_file).parent_path();
     options.confinement.statistics_directories.push_back(directory.string());
+  }
+  const auto& journals = options.backend.journal_directory;
+  if (!journals.empty() && journals != kDefaultJournals) {
+    options.confinement.statistics_directories.push_back(journals);
   }
   if (options.xapi_statistics) options.confinement.statistics_directories.push_back("/dev/shm");
   if (line.debug) options.log_level = "debug";

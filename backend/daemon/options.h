@@ -33,5 +33,6 @@ struct Farewell {
 Expected<std::variant<Options, Farewell>> read_options(int argc, const char* const* argv);
 
 inline constexpr const char* kDefaultConfig = "/etc/xenblk/xenblkd.toml";
+inline constexpr const char* kDefaultJournals = "/run/xenblk/journal";
 
 }  // namespace xenblk::daemon

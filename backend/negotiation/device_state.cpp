@@ -75,7 +75,7 @@ bool possible_for_frontend(const Seen& seen) {
 
 bool failed(const Own& own, const Seen& seen) {
   return own.image == ImagePhase::failed || own.rings == RingPhase::failed ||
-         !possible_for_frontend(seen);
+         own.rings == RingPhase::held || !possible_for_frontend(seen);
 }
 
 // The hotplug script starts when it sees InitWait and shows the reason to the user, so InitWait
@@ -87,6 +87,9 @@ bool script_has_yet_to_read(const Own& own, const Seen& seen) {
 
 Action give_up(const Own& own, const Seen& seen) {
   const bool at_rest = own.state == XenbusState::closing || own.state == XenbusState::closed;
+  const bool in_use =
+      seen.frontend == XenbusState::connected || seen.frontend == XenbusState::initialised;
+  if (own.rings == RingPhase::held && in_use && seen.frontend_valid) return Action::wait;
   const bool frontend_left = seen.frontend_valid && (seen.frontend == XenbusState::closed ||
                                                      seen.frontend == XenbusState::unknown);
   const bool frontend_restarted = seen.frontend_valid && seen.frontend != own.failed_at &&
@@ -196,7 +199,9 @@ Own after(Action action, Own own, const Seen& seen) {
     case Action::offer:
       // A new life: what failed in an earlier one is tried again.
       if (own.image == ImagePhase::failed) own.image = ImagePhase::none;
-      if (own.rings == RingPhase::failed) own.rings = RingPhase::none;
+      if (own.rings == RingPhase::failed || own.rings == RingPhase::held) {
+        own.rings = RingPhase::none;
+      }
       own.failure_told = false;
       own.failed_at = XenbusState::unknown;
       own.image_told = false;

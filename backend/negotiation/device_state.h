@@ -14,7 +14,16 @@
 namespace xenblk::negotiation {
 
 enum class ImagePhase : std::uint8_t { none, opening, open, failed, closing };
-enum class RingPhase : std::uint8_t { none, connecting, connected, failed, disconnecting };
+enum class RingPhase : std::uint8_t {
+  none,
+  connecting,
+  connected,
+  failed,
+  // They were those of a daemon before us, and what it left of them cannot be used. Nothing is
+  // done to the guest: the right daemon may still come.
+  held,
+  disconnecting,
+};
 
 // What we have done so far; changed only by carrying out actions and by results that come back.
 struct Own {

@@ -67,6 +67,8 @@ void declare_disks(CLI::App& command, Options& options) {
       [&load](std::uint32_t us) { load.polling = std::chrono::microseconds(us); },
       "how long the guests, or `limit`, look for a completion before they sleep");
   command.add_flag("--persistent", options.path.persistent_grants, "pages stay mapped");
+  command.add_option("--journal", options.path.journal_directory,
+                     "directory for journals of what is in flight");
   command.add_option("--layout", load.layout, "ABI of the guests: x86_64 or x86_32")
       ->transform(CLI::CheckedTransformer(layouts));
 }

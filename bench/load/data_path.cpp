@@ -46,11 +46,16 @@ Disks make_disks(loopback::LoopbackXen& xen, const Load& load, SectorCount capac
 Expected<void> connect_all(Workers& workers, const Disks& disks, const DataPath& path,
                            const std::shared_ptr<Image>& image) {
   std::uint16_t peer = 0;
+  unsigned queue = 0;
   for (const auto& disk : disks) {
     ++peer;
     for (auto& offer : disk->offers()) {
       auto setup = setup_of({peer}, path.load, std::move(offer), image);
       setup.persistent_grants = path.persistent_grants;
+      if (!path.journal_directory.empty()) {
+        setup.journal = ringio::JournalPlace{
+            .path = fmt::format("{}/bench-{}-{}", path.journal_directory, peer, queue++)};
+      }
       if (auto connected = workers.connect(std::move(setup)); !connected) return connected;
     }
   }

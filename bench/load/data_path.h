@@ -19,6 +19,7 @@ struct DataPath {
   std::uint32_t workers = 1;
   ringio::PollingOptions polling = {};
   bool persistent_grants = false;      // pages stay mapped
+  std::string journal_directory;       // of what is in flight; none if empty
   std::chrono::nanoseconds warm_up{};  // load before the measurement
 };
 

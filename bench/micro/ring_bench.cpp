@@ -1,15 +1,18 @@
 // The steps of one pass that touch no file and no other thread: what the data plane itself costs.
 #include <benchmark/benchmark.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <string>
 
 #include "backend/platform/loopback/frontend_request.h"
 #include "ringio/buffer_pool.h"
 #include "ringio/decode.h"
+#include "ringio/journaled_ring.h"
 #include "ringio/ring.h"
 #include "ringio/shared_memory.h"
 #include "ringio/slot_pool.h"
@@ -118,6 +121,32 @@ void ring_pass(benchmark::State& state, blkif::Layout layout) {
 }
 BENCHMARK_CAPTURE(ring_pass, x86_64, blkif::Layout::x86_64)->Arg(1)->Arg(32);
 BENCHMARK_CAPTURE(ring_pass, x86_32, blkif::Layout::x86_32)->Arg(1)->Arg(32);
+
+// The same with a journal of the requests in flight, in a file of /dev/shm.
+void journaled_pass(benchmark::State& state, blkif::Layout layout) {
+  PreparedRing prepared(layout);
+  const auto path = "/dev/shm/xenblk-ring-bench-" + std::to_string(::getpid());
+  auto ring = ringio::JournaledRing::attach(prepared.memory(), PreparedRing::kPages, layout,
+                                            {.path = path});
+  if (!ring) return state.SkipWithError("the ring cannot be attached");
+  const auto batch = static_cast<std::uint32_t>(state.range(0));
+  const auto first_words = full_write(layout).get<std::uint64_t>(0);
+  std::array<ringio::InFlightJournal::Index, 32> entries = {};
+  for (auto _ : state) {
+    prepared.publish(batch);
+    if (ring->look() != ringio::RingState::waiting) return state.SkipWithError("no requests");
+    for (std::uint32_t n = 0; n < batch; ++n) {
+      const auto raw = ring->copy_next();
+      benchmark::DoNotOptimize(ringio::decode(raw, layout, kLimits));
+      entries[n] = ring->consume(raw);
+    }
+    for (std::uint32_t n = 0; n < batch; ++n) ring->put(entries[n], {.id = first_words});
+    benchmark::DoNotOptimize(ring->publish());
+  }
+  state.SetItemsProcessed(state.iterations() * batch);
+  ::unlink(path.c_str());
+}
+BENCHMARK_CAPTURE(journaled_pass, x86_64, blkif::Layout::x86_64)->Arg(1)->Arg(32);
 
 }  // namespace
 }  // namespace xenblk::bench

@@ -343,6 +343,36 @@ TEST(DeviceLife, TellsARingFailureAndClosesWithTheFrontend) {
   EXPECT_EQ(life.frontend(State::initialising), (Actions{offer, open_image, tell_image}));
 }
 
+// An earlier daemon's rings that cannot be taken over: the right daemon may still come.
+Life life_with_held_rings() {
+  Life life;
+  life.seen.backend = life.seen.frontend = State::connected;
+  life.run(), life.finish(), life.run();
+  life.own.rings = RingPhase::held;
+  return life;
+}
+
+TEST(DeviceLife, LeavesAGuestAloneWhoseRingsCannotBeTakenOver) {
+  auto life = life_with_held_rings();
+  EXPECT_EQ(life.run(), Actions{tell_failure});
+  EXPECT_EQ(life.run(), Actions{});
+  EXPECT_EQ(life.seen.backend, State::connected);
+}
+
+TEST(DeviceLife, ClosesADiskWithHeldRingsWhenItsGuestOrTheToolstackDoes) {
+  auto life = life_with_held_rings();
+  life.run();
+  EXPECT_EQ(life.frontend(State::closing), Actions{state_closing});
+  life = life_with_held_rings();
+  life.run();
+  life.seen.backend = State::closing;
+  EXPECT_EQ(life.run_through(), (Actions{close_image, state_closed}));
+  life = life_with_held_rings();
+  life.run();
+  life.seen = {};
+  EXPECT_EQ(life.run_through(), (Actions{close_image, forget}));
+}
+
 TEST(DeviceLife, WaitsForTheScriptToReadWhyTheImageFailed) {
   Life life;
   life.seen.has_script = true;

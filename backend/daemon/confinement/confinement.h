@@ -26,7 +26,8 @@ struct ConfinementOptions {
   std::vector<std::string> parent_directories;
   // May be read besides: the configuration, where it is not at its usual place.
   std::vector<std::string> configuration_directories;
-  // May be changed as one likes besides: where statistics are left for other programs.
+  // May be changed as one likes besides: where statistics are left for other programs, and
+  // journals elsewhere than in `state_directory`.
   std::vector<std::string> statistics_directories;
   // Is given to the user, and may be changed as one likes.
   std::string state_directory;

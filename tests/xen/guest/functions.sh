@@ -90,6 +90,28 @@ background_end() {
   echo "$(cat "/tmp/background.$1.rounds") rounds of verified I/O"
 }
 
+# io_goes_on DISK: waits for new answers to reads and to writes.
+io_goes_on() {
+  for field in 1 5; do
+    before=$(requests_of "$1" $field)
+    wait_until "[ \$(requests_of $1 $field) -gt $before ]" || { say "no answer from $1"; return; }
+  done
+}
+
+# watch_pauses DISK: one small write after the other until longest_pause, which says how long the slowest took.
+watch_pauses() {
+  fio --name=pauses --filename="/dev/$1" --offset=48m --size=4m --rw=write --bs=4k --iodepth=1 --direct=1 \
+    --ioengine=libaio --time_based --runtime=10h > "/tmp/pauses.$1" 2>&1 &
+  echo "$!" > "/tmp/pauses.$1.pid"
+}
+
+longest_pause() {
+  kill -INT "$(cat "/tmp/pauses.$1.pid")"
+  wait_until "grep -q 'err= *[0-9]' /tmp/pauses.$1" || { cat "/tmp/pauses.$1"; say "fio did not end"; return; }
+  grep -q 'err= *0' "/tmp/pauses.$1" || { cat "/tmp/pauses.$1"; say "fio counted an error"; return; }
+  grep -E '^ +lat \(' "/tmp/pauses.$1"
+}
+
 # full_load DISK: random reads and writes that never end, 128 at a time.
 full_load() {
   fio --name=load --filename="/dev/$1" --rw=randrw --bs=16k --iodepth=128 --ioengine=libaio --direct=1 --time_based \
