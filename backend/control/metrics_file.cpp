@@ -1,6 +1,7 @@
 #include "backend/control/metrics_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,7 +16,8 @@ Expected<void> replace_file(const std::string& path, const std::string& text) {
   const int file =
       ::open(beside.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
   if (file < 0) return fail_os(errno, beside);
-  int reason = 0;
+  // The collector is another user, whatever the daemon's mask says.
+  int reason = ::fchmod(file, 0644) == 0 ? 0 : errno;
   for (std::size_t done = 0; done < text.size() && reason == 0;) {
     const auto count = ::write(file, text.data() + done, text.size() - done);
     if (count < 0) reason = errno;

@@ -116,7 +116,12 @@ TEST_F(XapiFilesTest, AreNotWrittenThroughALinkThatSomebodyElseHasPutThere) {
 TEST(MetricsFile, IsReplacedAsAWhole) {
   const test::TempDir directory;
   const auto path = directory.make_file("xenblk.prom", 10, 'x');
+  const auto mask = ::umask(0077);
   ASSERT_TRUE(replace_file(path, "new\n").has_value());
+  ::umask(mask);
+  struct stat status{};
+  ASSERT_EQ(::stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777U, 0644U) << "others read it";
   std::ifstream file(path);
   EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), "new\n");
   EXPECT_FALSE(std::filesystem::exists(path + ".new"));

@@ -193,7 +193,6 @@ TEST_F(Ctl, LimitsAGuestAtOnce) {
   for (int i = 0; i < 100; ++i) expect_okay(frontend_->read({0}, sector));
   const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
   EXPECT_GE(passed.count(), 95.0 / 400) << "however slow this machine is, it is not faster";
-  EXPECT_GT(json({"stats"})["disks"][0]["total"]["limited"], 50);
   EXPECT_EQ(good({"limit", "web1:xvda", "--none"}), "no limits\n");
 }
 

@@ -22,19 +22,19 @@ namespace {
 // Not truncate(): Landlock in Linux 6.1 would let it empty any file. ftruncate() needs one that was
 // opened for writing.
 constexpr int kFiles[] = {
-    SCMP_SYS(read),       SCMP_SYS(write),          SCMP_SYS(pread64),   SCMP_SYS(pwrite64),
-    SCMP_SYS(readv),      SCMP_SYS(writev),         SCMP_SYS(preadv),    SCMP_SYS(pwritev),
-    SCMP_SYS(lseek),      SCMP_SYS(open),           SCMP_SYS(openat),    SCMP_SYS(close),
-    SCMP_SYS(stat),       SCMP_SYS(fstat),          SCMP_SYS(lstat),     SCMP_SYS(newfstatat),
-    SCMP_SYS(statx),      SCMP_SYS(statfs),         SCMP_SYS(fstatfs),   SCMP_SYS(access),
-    SCMP_SYS(faccessat),  SCMP_SYS(faccessat2),     SCMP_SYS(readlink),  SCMP_SYS(readlinkat),
-    SCMP_SYS(getdents64), SCMP_SYS(fcntl),          SCMP_SYS(flock),     SCMP_SYS(fsync),
-    SCMP_SYS(fdatasync),  SCMP_SYS(ftruncate),      SCMP_SYS(fallocate), SCMP_SYS(fadvise64),
-    SCMP_SYS(unlink),     SCMP_SYS(unlinkat),       SCMP_SYS(rename),    SCMP_SYS(renameat),
-    SCMP_SYS(renameat2),  SCMP_SYS(link),           SCMP_SYS(linkat),    SCMP_SYS(mkdir),
-    SCMP_SYS(mkdirat),    SCMP_SYS(rmdir),          SCMP_SYS(umask),     SCMP_SYS(getcwd),
-    SCMP_SYS(dup),        SCMP_SYS(dup2),           SCMP_SYS(dup3),      SCMP_SYS(pipe2),
-    SCMP_SYS(sendfile),   SCMP_SYS(copy_file_range)};
+    SCMP_SYS(read),       SCMP_SYS(write),      SCMP_SYS(pread64),        SCMP_SYS(pwrite64),
+    SCMP_SYS(readv),      SCMP_SYS(writev),     SCMP_SYS(preadv),         SCMP_SYS(pwritev),
+    SCMP_SYS(lseek),      SCMP_SYS(open),       SCMP_SYS(openat),         SCMP_SYS(close),
+    SCMP_SYS(stat),       SCMP_SYS(fstat),      SCMP_SYS(lstat),          SCMP_SYS(newfstatat),
+    SCMP_SYS(statx),      SCMP_SYS(statfs),     SCMP_SYS(fstatfs),        SCMP_SYS(access),
+    SCMP_SYS(faccessat),  SCMP_SYS(faccessat2), SCMP_SYS(readlink),       SCMP_SYS(readlinkat),
+    SCMP_SYS(getdents64), SCMP_SYS(fcntl),      SCMP_SYS(flock),          SCMP_SYS(fsync),
+    SCMP_SYS(fdatasync),  SCMP_SYS(ftruncate),  SCMP_SYS(fchmod),         SCMP_SYS(fallocate),
+    SCMP_SYS(fadvise64),  SCMP_SYS(unlink),     SCMP_SYS(unlinkat),       SCMP_SYS(rename),
+    SCMP_SYS(renameat),   SCMP_SYS(renameat2),  SCMP_SYS(link),           SCMP_SYS(linkat),
+    SCMP_SYS(mkdir),      SCMP_SYS(mkdirat),    SCMP_SYS(rmdir),          SCMP_SYS(umask),
+    SCMP_SYS(getcwd),     SCMP_SYS(dup),        SCMP_SYS(dup2),           SCMP_SYS(dup3),
+    SCMP_SYS(pipe2),      SCMP_SYS(sendfile),   SCMP_SYS(copy_file_range)};
 
 constexpr int kWaiting[] = {SCMP_SYS(poll),
                             SCMP_SYS(ppoll),
