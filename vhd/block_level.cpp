@@ -25,10 +25,9 @@ BlockLevel::BlockLevel(File& level_file, const VhdLayout& layout, std::uint64_t 
       map(layout.entries, layout.block_count),
       bitmaps(shape.bitmap_bytes(), budget_for(layout, file.access(), bitmap_budget_bytes)) {}
 
-BlockRun BlockLevel::look(BlockIndex block, SectorIndex sector, SectorCount count) {
+BlockRun BlockLevel::look_closer(std::uint32_t entry, BlockIndex block, SectorIndex sector,
+                                 SectorCount count) {
   assert(count.n > 0 && sector.n + count.n <= shape.block_sectors());
-  const auto entry = map.entry(block);
-  if (entry == kUnusedBlock) return {Presence::absent, entry, count};
   switch (map.state(block)) {
     case BlockState::full:
       return {Presence::present, entry, count};

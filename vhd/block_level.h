@@ -30,13 +30,22 @@ struct BlockLevel {
   BlockLevel(File& level_file, const VhdLayout& layout, std::uint64_t bitmap_budget_bytes);
 
   // The run that begins at `sector` of the block, at most `count` long, which is within it.
-  BlockRun look(BlockIndex block, SectorIndex sector, SectorCount count);
+  BlockRun look(BlockIndex block, SectorIndex sector, SectorCount count) {
+    const auto entry = map.entry(block);
+    if (entry == kUnusedBlock) return {Presence::absent, entry, count};
+    if (map.state(block) == BlockState::full) return {Presence::present, entry, count};
+    return look_closer(entry, block, sector, count);
+  }
 
   // The sectors of the block that belong to the disk: the last one may reach beyond its end.
   std::uint64_t sectors_in_use(BlockIndex block) const;
   bool is_full(BlockIndex block, std::span<const std::byte> bits) const;
   // The bitmap was read: from now on it is known, as long as the cache keeps it.
   void learn(BlockIndex block, std::span<const std::byte> bits);
+
+  // Of a block that was not full, the same.
+  BlockRun look_closer(std::uint32_t entry, BlockIndex block, SectorIndex sector,
+                       SectorCount count);
 
   File& file;
   const BlockShape shape;

@@ -4,6 +4,8 @@
 #include <cassert>
 #include <utility>
 
+#include "vhd/block_part.h"
+
 namespace xenblk::vhd {
 namespace {
 
@@ -24,10 +26,10 @@ Source flat(const Level& level, SectorIndex first, SectorCount count) {
 
 // What one level with blocks has; `zeroes` means that those below must be asked.
 Source in_blocks(BlockLevel& level, SectorIndex first, SectorCount count) {
-  const std::uint64_t block_sectors = level.shape.block_sectors();
-  const BlockIndex block{first.n / block_sectors};
-  const SectorIndex sector{first.n % block_sectors};
-  const auto run = level.look(block, sector, {std::min(count.n, block_sectors - sector.n)});
+  const SectorCount block_sectors{level.shape.block_sectors()};
+  const auto block = block_at(first, block_sectors);
+  const auto sector = sector_in_block(first, block_sectors);
+  const auto run = level.look(block, sector, {std::min(count.n, block_sectors.n - sector.n)});
   Source source = zeroes(run.count, run.whole_block);
   switch (run.presence) {
     case Presence::absent:
@@ -81,7 +83,7 @@ Chain::Chain(Levels levels, const Leaf& leaf)
 
 Source Chain::find(SectorIndex first, SectorCount count) {
   if (levels_.empty()) return zeroes(count, true);
-  const auto known = resolution({first.n / leaf_.block_sectors.n});
+  const auto known = resolution(block_at(first, leaf_.block_sectors));
   if (known == kAbsent) return zeroes(count, true);
   return find_from(levels_, known < kLevel ? 1 : known - kLevel, first, count);
 }
