@@ -12,7 +12,7 @@ void BlockJobs::take_slot(Job& job) {
   {
     const std::lock_guard lock(mutex_);
     assert(slots_.has_value());
-    const auto slot = slots_->take();
+    const auto slot = slots_->take(job.work.block);
     if (slot) {
       job.slot = *slot;
       job.step = Step::busy;
@@ -28,18 +28,11 @@ void BlockJobs::take_slot(Job& job) {
     }
   }
   if (job.slot.range.bytes != 0) return job.slot.dirty ? scrub(job) : use_slot(job);
-  if (job.extent.footer_offset != 0) return reserve_extent(job);
+  if (job.extent.footer_offset != 0) return move_footer(job);
   finish_job_later(job, IoStatus::no_space);
 }
 
-// The file system finds room for the whole extent at once, which makes the first writes to its
-// blocks cheaper. One that cannot, or has no room for all of it, may still have enough for a block.
-void BlockJobs::reserve_extent(Job& job) {
-  if (!context_.reserve_extents) return move_footer(job, 0);
-  submit<&BlockJobs::move_footer>(job, IoKind::allocate, job.extent.slots, nullptr);
-}
-
-void BlockJobs::move_footer(Job& job, std::int64_t) {
+void BlockJobs::move_footer(Job& job) {
   submit<&BlockJobs::footer_written>(job, IoKind::write, {job.extent.footer_offset, kFooterBytes},
                                      footer_.data());
 }
@@ -94,7 +87,7 @@ void BlockJobs::scrubbed(Job& job, std::int64_t result) {
     job.scrubbed_bytes = 0;
     return scrub_with_zeroes(job);
   }
-  if (result < 0) return finish_job(job, status_from_result(result));
+  if (result < 0) return leave_slot(job, status_from_result(result));
   submit<&BlockJobs::scrub_synced>(job, IoKind::sync_data, {}, nullptr);
 }
 
@@ -109,13 +102,21 @@ void BlockJobs::scrub_with_zeroes(Job& job) {
 }
 
 void BlockJobs::zeroes_written(Job& job, std::int64_t result) {
-  if (result < 0) return finish_job(job, status_from_result(result));
+  if (result < 0) return leave_slot(job, status_from_result(result));
   scrub_with_zeroes(job);
 }
 
 void BlockJobs::scrub_synced(Job& job, std::int64_t result) {
-  if (result < 0) return finish_job(job, status_from_result(result));
+  if (result < 0) return leave_slot(job, status_from_result(result));
   use_slot(job);
+}
+
+void BlockJobs::leave_slot(Job& job, IoStatus status) {
+  {
+    const std::lock_guard lock(mutex_);
+    slots_->keep_for(job.work.block, job.slot);
+  }
+  finish_job(job, status);
 }
 
 void BlockJobs::use_slot(Job& job) {
@@ -133,33 +134,64 @@ void BlockJobs::use_slot(Job& job) {
   finish_job_later(job, IoStatus::okay);
 }
 
+// All at once: in a hole any part of them reads as zeroes, with or without the others.
 void BlockJobs::write_slot(Job& job) {
   const auto& shape = context_.leaf.shape;
-  const auto& part = job.work.part;
   const auto& request = *job.leader;
-  const auto head = job.slot.range.start;
-  const auto data = shape.data_offset(job.slot.entry) + job.work.sector.n * kSectorBytes;
-  // All before the data: as a whole page it needs no page to be read.
-  const auto head_bytes = shape.data_offset(job.slot.entry) - head;
-  assert(head_bytes >= shape.bitmap_bytes() && head_bytes <= slot_head_.size());
-  assert(data + part.n * kSectorBytes <= job.slot.range.end());
-  job.parts_in_flight = 2;
   auto* const from = request.data + request.sectors_planned * kSectorBytes;
-  submit<&BlockJobs::slot_part_written>(job, IoKind::write, {data, part.n * kSectorBytes}, from);
-  submit<&BlockJobs::slot_part_written>(job, IoKind::write, {head, head_bytes},
-                                        slot_head_.data() + slot_head_.size() - head_bytes);
+  const std::span data(from, job.work.part.n * kSectorBytes);
+  const auto start = shape.data_offset(job.slot.entry) + job.work.sector.n * kSectorBytes;
+  // All before the data: as a whole page it needs no page to be read.
+  const auto head_bytes = shape.data_offset(job.slot.entry) - job.slot.range.start;
+  assert(head_bytes >= shape.bitmap_bytes() && head_bytes <= slot_head_.size());
+  assert(start + data.size() <= job.slot.range.end());
+  const auto head = slot_head_.all().last(head_bytes);
+  if (job.work.sector.n == 0 && data.size() <= kJoinedBytesMax) {
+    write_joined(job, head, data);
+  } else {
+    job.parts_in_flight = 2;
+    submit<&BlockJobs::slot_part_written>(job, IoKind::write, {start, data.size()}, data.data());
+    submit<&BlockJobs::slot_part_written>(job, IoKind::write, {job.slot.range.start, head.size()},
+                                          head.data());
+  }
+  want_table(job);
+}
+
+// What begins a block follows its bitmap: to copy a little is cheaper than to write twice.
+void BlockJobs::write_joined(Job& job, std::span<const std::byte> head,
+                             std::span<const std::byte> data) {
+  const auto joined = joined_[static_cast<std::size_t>(&job - jobs_.data())];
+  std::ranges::copy(head, joined.begin());
+  std::ranges::copy(data, joined.subspan(head.size()).begin());
+  job.parts_in_flight = 1;
+  submit<&BlockJobs::slot_part_written>(
+      job, IoKind::write, {job.slot.range.start, head.size() + data.size()}, joined.data());
 }
 
 void BlockJobs::slot_part_written(Job& job, std::int64_t result) {
-  assert(job.parts_in_flight > 0);
-  if (job.status == IoStatus::okay) job.status = status_from_result(result);
-  if (--job.parts_in_flight > 0) return;
-  if (job.status == IoStatus::okay) return want_table(job);
+  auto& leader = *job.leader;
   {
     const std::lock_guard lock(mutex_);
-    slots_->give_back(job.slot);
+    assert(job.parts_in_flight > 0);
+    if (job.status == IoStatus::okay) job.status = status_from_result(result);
+    if (--job.parts_in_flight > 0 || job.step != Step::in_table) return;
+    settle_slot(job);
   }
-  finish_job(job, job.status);
+  go_on(leader);
+}
+
+// Under the lock. The slot and the table are written, or not. The table may tell of a slot that
+// could not be written: that one is for the same block again, or for none.
+void BlockJobs::settle_slot(Job& job) {
+  assert(job.kind == Kind::allocate && job.parts_in_flight == 0);
+  if (job.status == IoStatus::okay) {
+    context_.leaf.map.publish(job.work.block, job.slot.entry, BlockState::full);
+    --blocks_unallocated_;
+  } else {
+    metadata_write_failed();
+    slots_->keep_for(job.work.block, job.slot);
+  }
+  settle(job, job.status);
 }
 
 void BlockJobs::want_table(Job& job) {
@@ -174,7 +206,7 @@ void BlockJobs::want_table(Job& job) {
   write_table(job);
 }
 
-// With the entries of all whose slot is written; never with one whose slot is not.
+// With the entries of all jobs that want it or have been in it.
 void BlockJobs::write_table(Job& job) {
   const auto sector = table_sector(job);
   {
@@ -183,10 +215,8 @@ void BlockJobs::write_table(Job& job) {
     const auto bytes = job.buffer.first(kSectorBytes);
     context_.leaf.map.write_table_sector(sector, bytes.first<kSectorBytes>());
     for (auto& other : jobs_) {
-      if (other.step == Step::waits_for_table && table_sector(other) == sector) {
-        other.step = Step::writes_table;
-      }
-      if (other.step != Step::writes_table || table_sector(other) != sector) continue;
+      if (!changes_table(other) || table_sector(other) != sector) continue;
+      if (other.step == Step::waits_for_table) other.step = Step::writes_table;
       store_big_endian(bytes, other.work.block.n % kEntriesPerSector * sizeof(std::uint32_t),
                        other.kind == Kind::remove ? kUnusedBlock : other.slot.entry);
     }
@@ -195,46 +225,44 @@ void BlockJobs::write_table(Job& job) {
   submit<&BlockJobs::table_written>(job, IoKind::write, {offset, kSectorBytes}, job.buffer.data());
 }
 
+bool BlockJobs::changes_table(const Job& job) {
+  return job.step == Step::waits_for_table || job.step == Step::writes_table ||
+         job.step == Step::in_table;
+}
+
 void BlockJobs::table_written(Job& job, std::int64_t result) {
   const auto status = status_from_result(result);
   const auto sector = table_sector(job);
-  auto& leader = *job.leader;
-  const bool removes = job.kind == Kind::remove && status == IoStatus::okay;
-  {
-    const std::lock_guard lock(mutex_);
-    Job* next = nullptr;
-    for (auto& other : jobs_) {
-      const bool in_table = other.kind == Kind::allocate || other.kind == Kind::remove;
-      if (!in_table || table_sector(other) != sector) continue;
-      if (other.step == Step::waits_for_table) next = &other;
-      if (other.step == Step::writes_table) settle_table(other, status, job);
-    }
-    if (next != nullptr) {
-      // From now on others wait for it, as if its write were in flight.
-      next->step = Step::writes_table;
-      post<&BlockJobs::write_table>(*next);
-    }
+  const std::lock_guard lock(mutex_);
+  Job* next = nullptr;
+  for (auto& other : jobs_) {
+    if (!changes_table(other) || table_sector(other) != sector) continue;
+    if (other.step == Step::waits_for_table) next = &other;
+    if (other.step == Step::writes_table) settle_table(other, status);
   }
-  if (removes) return sync_removal(job);
-  go_on(leader);
+  if (next == nullptr) return;
+  // From now on others wait for it, as if its write were in flight.
+  next->step = Step::writes_table;
+  post<&BlockJobs::write_table>(*next);
 }
 
-// Under the lock, for each job whose entry was in the write; `writer` goes on by itself.
-void BlockJobs::settle_table(Job& job, IoStatus status, const Job& writer) {
-  if (status != IoStatus::okay) metadata_write_failed();
-  if (job.kind == Kind::remove && status == IoStatus::okay) {
-    job.step = Step::busy;
-    if (&job != &writer) post<&BlockJobs::sync_removal>(job);
-    return;
-  }
-  if (job.kind == Kind::allocate && status == IoStatus::okay) {
-    context_.leaf.map.publish(job.work.block, job.slot.entry, BlockState::full);
-    --blocks_unallocated_;
-  }
+// Under the lock, for each job whose entry was in the write.
+void BlockJobs::settle_table(Job& job, IoStatus status) {
   auto& request = *job.leader;
-  const bool is_writer = &job == &writer;
-  settle(job, status);
-  if (!is_writer) request.engine->post(request.task);
+  if (job.kind == Kind::remove) {
+    if (status == IoStatus::okay) {
+      job.step = Step::busy;
+      return post<&BlockJobs::sync_removal>(job);
+    }
+    metadata_write_failed();
+    settle(job, status);
+    return request.engine->post(request.task);
+  }
+  job.step = Step::in_table;
+  if (job.status == IoStatus::okay) job.status = status;
+  if (job.parts_in_flight > 0) return;
+  settle_slot(job);
+  request.engine->post(request.task);
 }
 
 }  // namespace xenblk::vhd

@@ -37,7 +37,8 @@ BlockJobs::BlockJobs(const BlockJobsContext& context, Resume resume)
       slot_head_(full_slot_head(context.leaf.shape)),
       footer_(kFooterBytes),
       jobs_(std::clamp(kBuffersBytes / context.bitmap_bytes_max, kJobsMin, kJobs)),
-      buffers_(jobs_.size(), context.bitmap_bytes_max) {
+      buffers_(jobs_.size(), context.bitmap_bytes_max),
+      joined_(jobs_.size(), slot_head_.size() + kJoinedBytesMax) {
   for (std::size_t i = 0; i < jobs_.size(); ++i) {
     jobs_[i].owner = this;
     jobs_[i].buffer = buffers_[i];

@@ -7,12 +7,14 @@
 // that need the same block wait for the job. Many jobs run at once; those that change the same
 // sector of the block table share its writes: one in flight, the later ones together in the next.
 //
-// Order, and why. A new block of a dynamic image: {data, bitmap of ones} into a hole, then the
-// table, then the answer. Before a sync any part may be missing after a power cut, and the block
-// reads as zeroes, which is what it was. A new block of a differencing image only gets its place
-// here, with a bitmap of zeroes; data, bitmap and table follow by BitmapCommit. The footer: written
-// at the new end and synced before the room below it is used, so that a footer is always at the
-// end.
+// Order, and why. A new block of a dynamic image: data, bitmap of ones and table entry all at once,
+// into a hole. Whatever part of them is there after the process was killed or the power was cut,
+// each sector is zeroes, which is what it was, or the new data. The answer comes when all are
+// complete. When one failed, memory has no place for the block and the file may have one: so that
+// place is kept for the block, and emptied before it is used. A new block of a differencing image
+// only gets its place here, with a bitmap of zeroes; data, bitmap and table follow by BitmapCommit.
+// The footer: written at the new end and synced before the room below it is used, so that a footer
+// is always at the end.
 #pragma once
 
 #include <atomic>
@@ -20,6 +22,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "vhd/aligned_buffer.h"
@@ -36,7 +39,6 @@ namespace xenblk::vhd {
 struct BlockJobsContext {
   BlockLevel& leaf;
   bool differencing = false;
-  bool reserve_extents = true;  // the file system finds room for a whole extent at once
   std::uint64_t table_offset = 0;
   std::uint64_t end_of_metadata = 0;
   std::uint64_t bitmap_bytes_max = 0;  // of the leaf and its parents
@@ -98,7 +100,14 @@ class BlockJobs {
 
  private:
   enum class Kind : std::uint8_t { allocate, place, load, remove };
-  enum class Step : std::uint8_t { idle, busy, waits_for_extent, waits_for_table, writes_table };
+  enum class Step : std::uint8_t {
+    idle,
+    busy,
+    waits_for_extent,
+    waits_for_table,
+    writes_table,
+    in_table
+  };
   struct Job {
     BlockJobs* owner = nullptr;
     Step step = Step::idle;
@@ -114,6 +123,7 @@ class BlockJobs {
     IoStatus status = IoStatus::okay;
     std::span<std::byte> buffer;  // a bitmap or a sector of the table
   };
+  static constexpr std::uint64_t kJoinedBytesMax = 16 * 1024;
   using JobStep = void (BlockJobs::*)(Job&);
   using JobDone = void (BlockJobs::*)(Job&, std::int64_t result);
 
@@ -136,8 +146,7 @@ class BlockJobs {
 
   // block_allocation.cpp
   void take_slot(Job& job);
-  void reserve_extent(Job& job);
-  void move_footer(Job& job, std::int64_t reserved);
+  void move_footer(Job& job);
   void footer_written(Job& job, std::int64_t result);
   void footer_synced(Job& job, std::int64_t result);
   void finish_move(Job& job, IoStatus status);
@@ -147,13 +156,17 @@ class BlockJobs {
   void zeroes_written(Job& job, std::int64_t result);
   ByteRange scrub_range(const Job& job) const;
   void scrub_synced(Job& job, std::int64_t result);
+  void leave_slot(Job& job, IoStatus status);
   void use_slot(Job& job);
   void write_slot(Job& job);
+  void write_joined(Job& job, std::span<const std::byte> head, std::span<const std::byte> data);
   void slot_part_written(Job& job, std::int64_t result);
+  void settle_slot(Job& job);
   void want_table(Job& job);
   void write_table(Job& job);
   void table_written(Job& job, std::int64_t result);
-  void settle_table(Job& job, IoStatus status, const Job& writer);
+  void settle_table(Job& job, IoStatus status);
+  static bool changes_table(const Job& job);
   std::uint64_t table_sector(const Job& job) const { return job.work.block.n / kEntriesPerSector; }
 
   // block_removal.cpp
@@ -179,6 +192,7 @@ class BlockJobs {
   std::mutex mutex_;
   std::vector<Job> jobs_;
   BufferSet buffers_;  // of each job
+  BufferSet joined_;   // of each job: a head and what follows it
   TaskList waiting_for_job_;
   std::optional<SlotAllocator> slots_;
   bool moving_footer_ = false;

@@ -1,6 +1,7 @@
 // How a job's next step gets to its leader's thread. Only for the files that implement BlockJobs.
 #pragma once
 
+#include <algorithm>
 #include <cassert>
 
 #include "vhd/block_jobs.h"
@@ -23,8 +24,9 @@ void BlockJobs::post(Job& job) {
 template <BlockJobs::JobDone done>
 void BlockJobs::submit(Job& job, IoKind kind, ByteRange range, std::byte* buffer) {
   auto& pieces = job.leader->pieces;
-  auto& piece = pieces[0].request == nullptr ? pieces[0] : pieces[1];
-  assert(piece.request == nullptr);
+  const auto free = std::ranges::find(pieces, nullptr, &ImageRequest::Piece::request);
+  assert(free != pieces.end());
+  auto& piece = *free;
   piece.request = job.leader;
   piece.tag = reinterpret_cast<std::uintptr_t>(&job);
   piece.kind = kind;

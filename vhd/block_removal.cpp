@@ -39,7 +39,11 @@ void BlockJobs::removal_synced(Job& job, IoStatus status) {
   const auto entry = job.slot.entry;
   {
     const std::lock_guard lock(mutex_);
-    if (status != IoStatus::okay) metadata_write_failed();
+    if (status != IoStatus::okay) {
+      metadata_write_failed();
+    } else {
+      slots_->release(job.work.block);
+    }
     settle(job, status);
   }
   if (status != IoStatus::okay || entry == kUnusedBlock) return go_on(leader);

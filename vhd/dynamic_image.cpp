@@ -39,7 +39,6 @@ DynamicImage::DynamicImage(Parts parts)
       flushes_(*file_),
       jobs_({.leaf = leaf_,
              .differencing = parts.layout.is_differencing(),
-             .reserve_extents = parts.tuning.reserve_extents,
              .table_offset = parts.layout.header.table_offset,
              .end_of_metadata = parts.layout.end_of_metadata,
              .bitmap_bytes_max = bitmap_bytes_max(leaf_, chain_.levels()),

@@ -23,11 +23,9 @@ namespace xenblk::vhd {
 
 // Sizes that tests make small.
 struct VhdTuning {
-  // The file grows by this much, and its footer moves once for it.
+  // The file grows by this much at least, by 16 times as much at most, and its footer moves once
+  // for it.
   std::uint64_t extent_bytes = 64U << 20;
-  // The file system finds room for all of an extent at once. Off for a file that is written once
-  // and is to stay sparse within its blocks.
-  bool reserve_extents = true;
   // Bitmaps of 16 GiB of partial blocks, in blocks of 2 MiB.
   std::uint64_t bitmap_budget_bytes = 4U << 20;
 };

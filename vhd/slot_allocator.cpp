@@ -10,6 +10,10 @@ namespace {
 constexpr std::uint64_t kAlignmentBytes = kPageBytes;
 // One sync moves the footer: a handful of blocks at least, however large they are.
 constexpr std::uint64_t kExtentSlotsMin = 4;
+// A sync stalls all new blocks, so a large file grows by more at once: by an eighth, up to a limit.
+// What of it no block needs is a hole, and is cut off when the image is closed.
+constexpr std::uint64_t kFileInExtents = 8;
+constexpr std::uint64_t kGrowthMax = 16;
 // More than this at once means a disk that fails for good; then slots are wasted instead.
 constexpr std::size_t kDirtySlotsMax = 256;
 constexpr std::uint64_t kEndMax = std::uint64_t{kUnusedBlock} * kSectorBytes;
@@ -23,6 +27,7 @@ SlotAllocator::SlotAllocator(const BlockShape& shape, const SlotSpace& space)
       space_(space) {
   assert(space.free.bytes == 0 || space.free.start % kAlignmentBytes == 0);
   assert(space.free.bytes == 0 || space.free.end() <= space.footer_offset);
+  kept_.reserve(kDirtySlotsMax);
   dirty_.reserve(kDirtySlotsMax);
 }
 
@@ -33,7 +38,8 @@ Slot SlotAllocator::slot_at(std::uint64_t start) const {
   return {static_cast<std::uint32_t>(entry), {start, slot_bytes_}, space_.on_device};
 }
 
-std::optional<Slot> SlotAllocator::take() {
+std::optional<Slot> SlotAllocator::take(BlockIndex block) {
+  if (const auto kept = take_kept(block)) return kept;
   if (!dirty_.empty()) {
     auto slot = dirty_.back();
     dirty_.pop_back();
@@ -57,7 +63,9 @@ std::optional<Extent> SlotAllocator::next_extent(std::uint64_t blocks) const {
   const auto start = round_up(space_.footer_offset + kSectorBytes, kAlignmentBytes);
   if (start >= kEndMax) return std::nullopt;
   const auto room = (kEndMax - start) / slot_bytes_;
-  const auto wanted = std::max(kExtentSlotsMin, space_.extent_bytes / slot_bytes_);
+  const auto bytes = std::clamp(space_.footer_offset / kFileInExtents, space_.extent_bytes,
+                                kGrowthMax * space_.extent_bytes);
+  const auto wanted = std::max(kExtentSlotsMin, bytes / slot_bytes_);
   const auto slots = std::min({blocks, wanted, room});
   if (slots == 0) return std::nullopt;
   const ByteRange range{start, slots * slot_bytes_};
@@ -75,6 +83,25 @@ void SlotAllocator::reuse(std::uint32_t entry, bool empty) {
   assert(entry < kUnusedBlock);
   if (!empty) return give_back({entry, shape_.range(entry), true});
   reusable_.push_back(entry);
+}
+
+void SlotAllocator::keep_for(BlockIndex block, Slot slot) {
+  assert(std::ranges::find(kept_, block, &Kept::block) == kept_.end());
+  if (kept_.size() == kDirtySlotsMax) return;
+  slot.dirty = true;
+  kept_.push_back({block, slot});
+}
+
+std::optional<Slot> SlotAllocator::take_kept(BlockIndex block) {
+  const auto it = std::ranges::find(kept_, block, &Kept::block);
+  if (it == kept_.end()) return std::nullopt;
+  const auto slot = it->slot;
+  kept_.erase(it);
+  return slot;
+}
+
+void SlotAllocator::release(BlockIndex block) {
+  if (const auto slot = take_kept(block)) give_back(*slot);
 }
 
 void SlotAllocator::give_back(Slot slot) {

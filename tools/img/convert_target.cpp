@@ -78,7 +78,7 @@ Expected<void> fill_dynamic(const TargetPlan& plan, TargetSize size, File& file,
   if (auto ok = vhd::create_vhd(file, create_options(plan, size.sectors)); !ok) {
     return named(plan.path, ok);
   }
-  auto image = vhd::open_vhd_image(std::move(image_file), kPageBytes, {.reserve_extents = false});
+  auto image = vhd::open_vhd_image(std::move(image_file), kPageBytes);
   if (!image) return named(plan.path, std::unexpected(image.error()));
   const auto sectors = copy(**image);
   auto finished = (*image)->finish();
