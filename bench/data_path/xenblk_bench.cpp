@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <map>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "bench/load/data_path.h"
 #include "bench/load/image_load.h"
@@ -16,9 +18,13 @@
 namespace xenblk::bench {
 namespace {
 
+constexpr const char* kImageHelp = "raw:/path, vhd:/path or null:SIZE";
+
 struct Options {
   DataPath path;
-  std::uint64_t stride_bytes = 0;  // image only
+  std::vector<std::string> images;
+  std::uint64_t stride_bytes = 0;  // image only, as the next
+  std::uint64_t first_bytes = 0;
   std::string pattern = "randread";
   double seconds = 5;
   double warm_up_seconds = 0;
@@ -33,8 +39,6 @@ std::chrono::nanoseconds nanoseconds_of(double seconds) {
 // What every load has.
 void declare(CLI::App& command, Options& options) {
   auto& load = options.path.load;
-  command.add_option("--image", options.path.image, "raw:/path, vhd:/path or null:SIZE")
-      ->required();
   command.add_option("--rw", options.pattern, "read, write, randread, randwrite or randrw")
       ->check(CLI::IsMember({"read", "write", "randread", "randwrite", "randrw"}));
   command.add_option("--bs", load.block_bytes, "bytes of one operation (4096, 4k)")
@@ -49,6 +53,7 @@ void declare(CLI::App& command, Options& options) {
 // The same for all that have disks, so that a command line can be used with each of them.
 void declare_disks(CLI::App& command, Options& options) {
   declare(command, options);
+  command.add_option("--image", options.path.image, kImageHelp)->required();
   auto& load = options.path.load;
   const std::map<std::string, blkif::Layout> layouts{{"x86_64", blkif::Layout::x86_64},
                                                      {"x86_32", blkif::Layout::x86_32}};
@@ -75,19 +80,24 @@ void declare_disks(CLI::App& command, Options& options) {
 
 void declare_image(CLI::App& image, Options& options) {
   declare(image, options);
+  image.add_option("--image", options.images, "as for the others; several take turns")->required();
   image.add_option("--stride", options.stride_bytes, "from one operation to the next, to the end")
+      ->transform(CLI::AsSizeValue(false));
+  image.add_option("--first", options.first_bytes, "where the first of these goes")
       ->transform(CLI::AsSizeValue(false));
 }
 
 int print_error(const Options& options, const Error& error) {
-  fmt::print(stderr, "xenblk-bench: {}: {}\n", options.path.image, describe(error));
+  fmt::print(stderr, "xenblk-bench: {}{}: {}\n", options.path.image,
+             fmt::join(options.images, ", "), describe(error));
   return 1;
 }
 
-Expected<Measurement> measure_image(const Options& options) {
+Expected<std::vector<Measurement>> measure_images(const Options& options) {
   return measure(ImageLoad{.load = options.path.load,
-                           .image = options.path.image,
+                           .images = options.images,
                            .stride_bytes = options.stride_bytes,
+                           .first_bytes = options.first_bytes,
                            .warm_up = options.path.warm_up});
 }
 
@@ -96,6 +106,14 @@ int print_measurement(const Options& options, const Expected<Measurement>& seen)
   fmt::print("{}\n", options.json ? to_json(*seen) : to_text(*seen));
   if (seen->errors > 0) fmt::print(stderr, "xenblk-bench: {} operations failed\n", seen->errors);
   return seen->errors > 0 ? 1 : 0;
+}
+
+int print_measurements(const Options& options) {
+  const auto seen = measure_images(options);
+  if (!seen) return print_measurement(options, std::unexpected(seen.error()));
+  int status = 0;
+  for (const auto& one : *seen) status = std::max(status, print_measurement(options, one));
+  return status;
 }
 
 int print_scale(const Options& options) {
@@ -135,7 +153,7 @@ int run(int argc, char** argv) {
   options.path.load.duration = nanoseconds_of(options.seconds);
   options.path.warm_up = nanoseconds_of(options.warm_up_seconds);
   if (scale.parsed()) return print_scale(options);
-  if (image.parsed()) return print_measurement(options, measure_image(options));
+  if (image.parsed()) return print_measurements(options);
   return print_measurement(options,
                            limit.parsed() ? measure_limit(options.path) : measure(options.path));
 }

@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#include <algorithm>
+#include <deque>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -32,6 +34,7 @@ class Loader {
         image_(image),
         engine_(engine),
         sequence_(what.load, image.info().capacity, 1),
+        stride_next_(what.first_bytes / kSectorBytes),
         requests_(what.load.depth) {
     for (std::size_t i = 0; i < requests_.size(); ++i) {
       requests_[i].loader = this;
@@ -40,16 +43,17 @@ class Loader {
     }
   }
 
-  Measurement run(std::chrono::nanoseconds duration) {
-    seen_ = {};
+  void forget() { seen_ = {}; }
+  const Measurement& seen() const { return seen_; }
+
+  void run(std::chrono::nanoseconds duration) {
     const auto cpu = process_cpu();
     const auto start = Clock::now();
     end_ = start + duration;
     for (auto& request : requests_) submit_next(request);
     while (in_flight_ > 0) engine_.turn(ringio::LoopEngine::kForever);
-    seen_.elapsed = Clock::now() - start;
-    seen_.backend_cpu = process_cpu() - cpu;
-    return seen_;
+    seen_.elapsed += Clock::now() - start;
+    seen_.backend_cpu += process_cpu() - cpu;
   }
 
  private:
@@ -97,7 +101,7 @@ class Loader {
   Image& image_;
   ringio::UringEngine& engine_;
   Sequence sequence_;
-  std::uint64_t stride_next_ = 0;
+  std::uint64_t stride_next_;
   std::uint32_t in_flight_ = 0;
   Clock::time_point end_;
   Measurement seen_;
@@ -114,17 +118,54 @@ Expected<void> check(const ImageLoad& what, SectorCount capacity) {
   if (capacity.n < block / kSectorBytes) return fail(Errc::bad_spec, "image smaller than a block");
   if (what.load.depth == 0) return fail(Errc::bad_spec, "no operations in flight");
   if (what.stride_bytes % kSectorBytes != 0) return fail(Errc::bad_spec, "stride");
+  if (what.first_bytes % kSectorBytes != 0) return fail(Errc::bad_spec, "first byte");
   return {};
 }
 
-Expected<Measurement> measure_open(const ImageLoad& what, Image& image) {
-  if (auto ok = check(what, image.info().capacity); !ok) return std::unexpected(ok.error());
+// There and back again, so that no image always comes first.
+void take_turns(std::vector<Loader*> loaders, std::chrono::nanoseconds duration,
+                std::chrono::nanoseconds turn) {
+  const bool alone = loaders.size() == 1;
+  for (std::chrono::nanoseconds done{}; done < duration;) {
+    const auto now = alone ? duration : std::min(turn, duration - done);
+    for (auto* loader : loaders) loader->run(now);
+    done += now;
+    std::ranges::reverse(loaders);
+  }
+}
+
+using Images = std::vector<std::shared_ptr<Image>>;
+
+Expected<std::vector<Measurement>> measure_open(const ImageLoad& what, const Images& images) {
+  for (const auto& image : images) {
+    if (auto ok = check(what, image->info().capacity); !ok) return std::unexpected(ok.error());
+  }
   const vhd::AlignedBuffer memory(std::uint64_t{what.load.depth} * what.load.block_bytes);
   auto engine = ringio::UringEngine::make({.fixed_memory = memory.all()});
   if (!engine) return std::unexpected(engine.error());
-  Loader loader(what, image, **engine, memory.all());
-  if (what.warm_up.count() > 0) loader.run(what.warm_up);
-  return loader.run(what.load.duration);
+  std::deque<Loader> loaders;
+  std::vector<Loader*> turns;
+  for (const auto& image : images) {
+    turns.push_back(&loaders.emplace_back(what, *image, **engine, memory.all()));
+  }
+  take_turns(turns, what.warm_up, what.turn);
+  for (auto& loader : loaders) loader.forget();
+  take_turns(turns, what.load.duration, what.turn);
+  std::vector<Measurement> seen;
+  for (const auto& loader : loaders) seen.push_back(loader.seen());
+  return seen;
+}
+
+Expected<void> open_all(const ImageLoad& what, vhd::ImageRegistry& registry, Images& images) {
+  const auto access = writes(what) ? Access::read_write : Access::read_only;
+  for (const auto& one : what.images) {
+    const auto spec = vhd::parse_image_spec(one);
+    if (!spec) return std::unexpected(spec.error());
+    auto image = registry.open(*spec, access);
+    if (!image) return std::unexpected(image.error());
+    images.push_back(std::move(*image));
+  }
+  return {};
 }
 
 std::uint64_t resident_bytes() {
@@ -136,17 +177,16 @@ std::uint64_t resident_bytes() {
 
 }  // namespace
 
-Expected<Measurement> measure(const ImageLoad& image_load) {
-  const auto spec = vhd::parse_image_spec(image_load.image);
-  if (!spec) return std::unexpected(spec.error());
+Expected<std::vector<Measurement>> measure(const ImageLoad& image_load) {
   vhd::ImageRegistry registry;
-  auto image = registry.open(*spec, writes(image_load) ? Access::read_write : Access::read_only);
-  if (!image) return std::unexpected(image.error());
-  auto seen = measure_open(image_load, **image);
-  if (auto closed = registry.close(std::move(*image)); !closed) {
-    return std::unexpected(closed.error());
+  Images images;
+  const auto opened = open_all(image_load, registry, images);
+  auto result = opened ? measure_open(image_load, images) : std::unexpected(opened.error());
+  for (auto& image : images) {
+    auto closed = registry.close(std::move(image));
+    if (!closed && result) result = std::unexpected(closed.error());
   }
-  return seen;
+  return result;
 }
 
 Expected<std::uint64_t> bytes_held_by(const std::string& image) {
