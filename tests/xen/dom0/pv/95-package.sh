@@ -24,7 +24,8 @@ package_has_its_files() {
   local file
   for file in /usr/sbin/xenblkd /usr/bin/xenblk-img /etc/xen/scripts/block-xenblk /etc/modprobe.d/xenblk.conf \
     /etc/xenblk/xenblkd.toml "$unit" "$manual" /usr/share/doc/xenblk/copyright /usr/share/man/man8/xenblkd.8.gz \
-    /usr/share/man/man5/xenblkd.toml.5.gz /usr/share/man/man1/xenblk-img.1.gz; do
+    /usr/share/man/man5/xenblkd.toml.5.gz /usr/share/man/man1/xenblk-img.1.gz \
+    /usr/bin/xenblkctl /usr/share/man/man1/xenblkctl.1.gz /usr/share/bash-completion/completions/xenblkctl; do
     [ -s "$file" ] || fail "$file is missing"
     dpkg -L xenblk | grep -qx "$file" || fail "$file is not the package's"
   done
@@ -67,6 +68,27 @@ readme_disk_comes_and_goes() {
   eval "$(readme_line block-detach xvdd)"
   guest_expect packaged 60 'disk_goes xvdd'
   wait_for 30 device_is_gone xvdd || fail "xvdd stays in XenStore"
+}
+
+# readme_xenblkctl COMMAND: the manual's line with it, for our guest and with what else is said.
+readme_xenblkctl() {
+  local command=$1 line
+  shift
+  line=$(grep -m1 "^xenblkctl $command" "$manual" | sed 's/ *#.*//; s/web1/packaged/')
+  # The function of that name takes another program.
+  eval "command ${line:-false} $*"
+}
+
+readme_xenblkctl_works() {
+  expect_match "list" 'packaged:xvda +connected +64 MiB' "$(readme_xenblkctl list)"
+  expect_match "stats" 'packaged:xvda +connected' "$(readme_xenblkctl stats --count 1)"
+  expect_match "explain" '^state: connected' "$(readme_xenblkctl explain)"
+  expect_match "limit" '500 requests/s, 20 MiB/s' "$(readme_xenblkctl limit)"
+  command xenblkctl limit packaged:xvda --none
+  readme_xenblkctl pause
+  expect_match "list" 'packaged:xvda +paused' "$(readme_xenblkctl list)"
+  command xenblkctl resume packaged:xvda
+  guest_expect packaged 60 'fio_verify xvda 2m'
 }
 
 # As systemd does it after an upgrade: SIGTERM, then ExecStart.
@@ -121,6 +143,7 @@ check "the package has its files" package_has_its_files
 require "the unit's ExecStart serves, and its ExecReload reloads" unit_starts_the_daemon
 require "a guest starts with the disks of the manual as they are written there" readme_guest_starts
 check "the manual's xl block-attach and block-detach work as they are written there" readme_disk_comes_and_goes
+check "the manual's xenblkctl lines work as they are written there" readme_xenblkctl_works
 check "an upgrade and a restart do not disturb a guest under verified I/O" restarted_by_an_upgrade
 check "an upgrade keeps edited settings" edited_settings_survive
 require "dpkg -r removes the package but for its settings" package_is_removed
