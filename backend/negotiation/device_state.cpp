@@ -56,6 +56,21 @@ Action shut_down(const Own& own, const Seen& seen) {
   return own.shutdown_told ? Action::wait : Action::tell_shutdown;
 }
 
+// An earlier daemon served this frontend, and a toolstack has asked for the close while nobody did:
+// what is in the rings is still to be answered before the frontend can close.
+bool left_in_use(const Own& own, const Seen& seen) {
+  if (own.state != XenbusState::unknown || seen.backend != XenbusState::closing) return false;
+  if (own.image == ImagePhase::failed || own.image == ImagePhase::closing) return false;
+  if (own.rings != RingPhase::none && own.rings != RingPhase::connecting) return false;
+  return seen.frontend_valid &&
+         (seen.frontend == XenbusState::connected || seen.frontend == XenbusState::closing);
+}
+
+Action take_over(const Own& own) {
+  if (busy(own)) return Action::wait;
+  return own.image == ImagePhase::none ? Action::open_image : Action::connect_rings;
+}
+
 bool possible_for_frontend(const Seen& seen) {
   switch (seen.frontend) {
     case XenbusState::init_wait:
@@ -163,6 +178,7 @@ Action decide(const Own& own, const Seen& seen) {
   if (!seen.exists || replaced(own, seen)) return tear_down(own, Action::forget);
   const bool at_once = seen.shutdown == ShutdownRequest::force;
   if (close_requested(own, seen) && !at_once) {
+    if (left_in_use(own, seen)) return take_over(own);
     return frontend_will_close(own, seen) ? Action::wait : close_down(own, seen);
   }
   if (seen.shutdown != ShutdownRequest::none) return shut_down(own, seen);

@@ -305,6 +305,24 @@ TEST(DeviceLife, AttachesToALiveRingOfAnEarlierDaemonWithoutOfferingAgain) {
             (Actions{open_image, tell_image, connect_rings, publish_connected}));
 }
 
+TEST(DeviceLife, ServesTheRingsOfAnEarlierDaemonWhenTheToolstackAskedToCloseMeanwhile) {
+  for (const auto frontend : {State::connected, State::closing}) {
+    Life life;
+    life.seen = {.exists = true, .backend = State::closing, .online = false, .frontend = frontend};
+    EXPECT_EQ(life.run_through(), (Actions{open_image, connect_rings}));
+    EXPECT_EQ(life.frontend(State::closed), (Actions{disconnect_rings, close_image, state_closed}));
+  }
+}
+
+TEST(DeviceLife, ClosesWhatAnEarlierDaemonLeftWhenItCannotBeServed) {
+  Life life;
+  life.seen = {
+      .exists = true, .backend = State::closing, .online = false, .frontend = State::connected};
+  EXPECT_EQ(life.run(), Actions{open_image});
+  life.finish(false);
+  EXPECT_EQ(life.run(), (Actions{state_closed, tell_failure}));
+}
+
 TEST(DeviceLife, FinishesACloseThatAnEarlierDaemonLeft) {
   Life life;
   life.seen = {
