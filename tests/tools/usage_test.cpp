@@ -7,8 +7,9 @@
 namespace xenblk::test {
 namespace {
 
-const std::vector<std::string> kCommands = {"create",  "info",    "map",      "check",    "repair",
-                                            "convert", "compare", "snapshot", "coalesce", "resize"};
+const std::vector<std::string> kCommands = {"create",   "info",    "map",     "check",
+                                            "repair",   "convert", "compare", "snapshot",
+                                            "coalesce", "resize",  "export"};
 
 std::string manual() {
   std::ifstream file(XENBLK_IMG_MANUAL);

@@ -64,13 +64,15 @@ def layer(folder, uses, target=""):
     return Layer(folder, frozenset(uses.split()), target)
 
 
-CONTROL = ("backend backend/negotiation ringio vhd include intrusive os fmt spdlog json toml systemd "
+CONTROL = ("backend backend/negotiation ringio vhd nbd include intrusive os fmt spdlog json toml systemd "
            "seccomp")
 
 LAYERS = (
     layer("include", "intrusive", "xenblk_include"),
     layer("ringio", "include intrusive liburing os", "xenblk_ringio"),
     layer("vhd", "include intrusive os fmt", "xenblk_vhd"),
+    # Of ringio only the io_uring engine and the buffers.
+    layer("nbd", "include intrusive ringio os", "xenblk_nbd"),
     layer("backend", CONTROL, "xenblk_backend"),
     layer("backend/negotiation", "include fmt", "xenblk_negotiation"),
     layer("backend/control", CONTROL, "xenblk_control"),
@@ -81,7 +83,7 @@ LAYERS = (
           "backend/daemon/demo cli", "xenblk_daemon"),
     layer("backend/daemon/demo", CONTROL + " backend/platform/loopback", "xenblk_demo"),
     # Of ringio only the io_uring engine: copying an image keeps many requests in flight.
-    layer("tools", "include intrusive ringio vhd os fmt cli json", "xenblk_img"),
+    layer("tools", "include intrusive ringio vhd nbd os fmt cli json", "xenblk_img"),
     layer("bench", "include intrusive ringio vhd backend/platform/loopback os fmt cli json benchmark",
           "xenblk_load"),
     Layer("tests", EVERYTHING),

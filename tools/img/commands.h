@@ -24,5 +24,6 @@ void add_repair(CLI::App& program, Run& run);
 void add_snapshot(CLI::App& program, Run& run);
 void add_coalesce(CLI::App& program, Run& run);
 void add_resize(CLI::App& program, Run& run);
+void add_export(CLI::App& program, Run& run);
 
 }  // namespace xenblk::img

@@ -46,6 +46,8 @@ class OpenImage {
 
   Image& operator*() const { return *image_; }
   Image* operator->() const { return image_.get(); }
+  // Another hold on it, to be let go before this one closes.
+  std::shared_ptr<Image> share() const { return image_; }
 
   // Where it matters that all of it is on stable storage.
   Expected<void> close() { return registry_->close(std::move(image_)); }

@@ -29,6 +29,7 @@ void add_commands(CLI::App& program, Run& run) {
   add_snapshot(program, run);
   add_coalesce(program, run);
   add_resize(program, run);
+  add_export(program, run);
 }
 
 bool is_command(const CLI::App& program, const std::string& name) {
