@@ -32,6 +32,12 @@ constexpr int kMostSteps = 24;
 constexpr std::chrono::milliseconds kWait{20};
 constexpr unsigned kMostPortWaits = 250;
 
+// By a daemon before us, where we have not offered the disk ourselves. Closing is what a toolstack
+// may have written meanwhile.
+bool was_served(const Seen& seen) {
+  return seen.backend == XenbusState::connected || seen.backend == XenbusState::closing;
+}
+
 std::string describe_session(const Session& session) {
   const auto* layout = session.layout == blkif::Layout::x86_32   ? "x86_32"
                        : session.layout == blkif::Layout::x86_64 ? "x86_64"
@@ -121,12 +127,12 @@ Device::Result Device::perform(Action action, const Seen& seen) {
       return services_.store.remove(negotiation::backend_path(key_)) ? Result::done
                                                                      : Result::refused;
     case Action::open_image:
-      taking_over_ = !offered_ && seen.backend == XenbusState::connected;
+      taking_over_ = !offered_ && was_served(seen);
       open_image();
       break;
     case Action::connect_rings:
       // One that has gone on from there uses its rings; another may be about to.
-      rings_may_be_new_ = seen.frontend != XenbusState::connected;
+      rings_may_be_new_ = seen.frontend == XenbusState::initialised;
       connect_rings();
       break;
     case Action::disconnect_rings:
@@ -201,9 +207,7 @@ bool Device::must_wait(const Error& error) {
   if (!taking_over_ || detaching_) return false;
   const bool port = error.code == Errc::bad_port && waits_ < kMostPortWaits;
   if (error.code != Errc::locked && !port) return false;
-  if (read_device(services_.store, key_, medium_).seen.backend != XenbusState::connected) {
-    return false;
-  }
+  if (!was_served(read_device(services_.store, key_, medium_).seen)) return false;
   if (waits_++ == 0) {
     report(Severity::warning,
            fmt::format("waits for what an earlier daemon left: {}", describe(error)));
