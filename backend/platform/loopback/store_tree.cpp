@@ -23,8 +23,15 @@ bool allows(NodeRights rights, NodeRights needed) {
   return rights == NodeRights::both || rights == needed || needed == NodeRights::none;
 }
 
-std::string children_prefix(std::string_view path) {
-  return path == "/" ? "/" : std::string(path) + "/";
+std::string_view name_of(std::string_view path) {
+  return path.substr(path.rfind('/') + 1);
+}
+
+// Takes the first name off a path without its leading slash.
+std::string_view next_name(std::string_view& rest) {
+  const auto name = rest.substr(0, rest.find('/'));
+  rest.remove_prefix(std::min(rest.size(), name.size() + 1));
+  return name;
 }
 
 }  // namespace
@@ -44,9 +51,9 @@ bool is_within(std::string_view path, std::string_view ancestor) {
 }
 
 StoreTree::StoreTree() {
-  StoreNode root{.permissions = {{{0}, NodeRights::read}}};
-  touch(root);
-  nodes_.emplace("/", std::move(root));
+  root_ = std::make_shared<Branch>();
+  root_->node.permissions = {{{0}, NodeRights::read}};
+  touch(root_->node);
 }
 
 Expected<std::string> StoreTree::read(DomainId who, std::string_view path) const {
@@ -58,13 +65,8 @@ Expected<std::string> StoreTree::read(DomainId who, std::string_view path) const
 Expected<std::vector<std::string>> StoreTree::list(DomainId who, std::string_view path) const {
   const auto node = get(who, path, NodeRights::read);
   if (!node) return std::unexpected(node.error());
-  const std::string prefix = children_prefix(path);
   std::vector<std::string> names;
-  for (auto at = nodes_.upper_bound(prefix); at != nodes_.end() && at->first.starts_with(prefix);
-       ++at) {
-    const auto name = std::string_view(at->first).substr(prefix.size());
-    if (!name.contains('/')) names.emplace_back(name);
-  }
+  for (const auto& [name, child] : find(path)->children) names.push_back(name);
   return names;
 }
 
@@ -79,8 +81,7 @@ Expected<StoreChanges> StoreTree::write(DomainId who, std::string_view path,
                                         std::string_view value) {
   const auto found = get(who, path, NodeRights::write);
   if (!found && found.error().code != Errc::not_found) return std::unexpected(found.error());
-  if (!found) create(who, std::string(path));
-  StoreNode& node = nodes_.find(path)->second;
+  StoreNode& node = (found ? own(path) : create(who, path)).node;
   node.value = value;
   touch(node);
   return StoreChanges{{.path = std::string(path), .permissions = node.permissions}};
@@ -92,18 +93,21 @@ Expected<StoreChanges> StoreTree::remove(DomainId who, std::string_view path) {
   if (path == "/") return fail(Errc::io, "the root of XenStore cannot be removed", EINVAL);
   note(parent_of(path));
   StoreChanges changes;
-  const std::string prefix = children_prefix(path);
-  for (auto at = nodes_.find(path); at != nodes_.end();) {
-    note(at->first);
-    changes.push_back(
-        {at->first, at->first == path ? StoreChange::Kind::named : StoreChange::Kind::below_removed,
-         at->second.permissions});
-    nodes_.erase(at);
-    at = nodes_.lower_bound(prefix);
-    if (at != nodes_.end() && !at->first.starts_with(prefix)) break;
-  }
-  touch(nodes_.find(parent_of(path))->second);
+  Branch& parent = own(parent_of(path));
+  const auto at = parent.children.find(name_of(path));
+  removed(std::string(path), *at->second, StoreChange::Kind::named, changes);
+  parent.children.erase(at);
+  touch(parent.node);
   return changes;
+}
+
+void StoreTree::removed(const std::string& path, const Branch& branch, StoreChange::Kind kind,
+                        StoreChanges& changes) const {
+  note(path);
+  changes.push_back({path, kind, branch.node.permissions});
+  for (const auto& [name, child] : branch.children) {
+    removed(path + "/" + name, *child, StoreChange::Kind::below_removed, changes);
+  }
 }
 
 Expected<StoreChanges> StoreTree::set_permissions(DomainId who, std::string_view path,
@@ -111,7 +115,7 @@ Expected<StoreChanges> StoreTree::set_permissions(DomainId who, std::string_view
   const auto found = get(who, path, NodeRights::write);
   if (!found) return std::unexpected(found.error());
   if (permissions.empty()) return fail(Errc::io, "a node needs an owner", EINVAL);
-  StoreNode& node = nodes_.find(path)->second;
+  StoreNode& node = own(path).node;
   const bool owns = who.n == 0 || node.permissions.front().domain == who;
   if (!owns || (who.n != 0 && permissions.front().domain != who)) {
     return fail(Errc::permission, std::string(path), EACCES);
@@ -127,9 +131,33 @@ bool StoreTree::unchanged(const AccessLog& log) const {
 }
 
 std::optional<std::uint64_t> StoreTree::generation(std::string_view path) const {
-  const auto found = nodes_.find(path);
-  if (found == nodes_.end()) return std::nullopt;
-  return found->second.generation;
+  const auto* found = find(path);
+  if (found == nullptr) return std::nullopt;
+  return found->node.generation;
+}
+
+const StoreTree::Branch* StoreTree::find(std::string_view path) const {
+  const Branch* at = root_.get();
+  for (auto rest = path.substr(1); !rest.empty();) {
+    const auto child = at->children.find(next_name(rest));
+    if (child == at->children.end()) return nullptr;
+    at = child->second.get();
+  }
+  return at;
+}
+
+// A node that exists, to be changed: it and all above it are this tree's alone from then on.
+StoreTree::Branch& StoreTree::own(std::string_view path) {
+  Branch* at = &own(root_);
+  for (auto rest = path.substr(1); !rest.empty();) {
+    at = &own(at->children.find(next_name(rest))->second);
+  }
+  return *at;
+}
+
+StoreTree::Branch& StoreTree::own(std::shared_ptr<Branch>& branch) {
+  if (branch.use_count() > 1) branch = std::make_shared<Branch>(*branch);
+  return *branch;
 }
 
 void StoreTree::note(std::string_view path) const {
@@ -141,30 +169,30 @@ void StoreTree::note(std::string_view path) const {
 Expected<const StoreNode*> StoreTree::get(DomainId who, std::string_view path,
                                           NodeRights needed) const {
   note(path);
-  auto found = nodes_.find(path);
-  const bool exists = found != nodes_.end();
-  for (auto above = path; found == nodes_.end(); found = nodes_.find(above)) {
+  const auto* const here = find(path);
+  const auto* nearest = here;
+  for (auto above = path; nearest == nullptr; nearest = find(above)) {
     above = parent_of(above);
     note(above);
   }
-  if (!allows(rights_of(who, found->second.permissions), needed)) {
+  if (!allows(rights_of(who, nearest->node.permissions), needed)) {
     return fail(Errc::permission, std::string(path), EACCES);
   }
-  if (!exists) return fail(Errc::not_found, std::string(path), ENOENT);
-  return &found->second;
+  if (here == nullptr) return fail(Errc::not_found, std::string(path), ENOENT);
+  return &here->node;
 }
 
 // Missing parents come with it. Permissions are the parent's, but an unprivileged creator becomes
 // owner.
-void StoreTree::create(DomainId who, const std::string& path) {
-  const std::string above(parent_of(path));
-  if (!nodes_.contains(above)) create(who, above);
-  StoreNode& parent = nodes_.find(above)->second;
-  StoreNode node{.permissions = parent.permissions};
-  if (who.n != 0) node.permissions.front().domain = who;
-  touch(node);
-  touch(parent);
-  nodes_.emplace(path, std::move(node));
+StoreTree::Branch& StoreTree::create(DomainId who, std::string_view path) {
+  const auto above = parent_of(path);
+  Branch& parent = find(above) == nullptr ? create(who, above) : own(above);
+  auto made = std::make_shared<Branch>();
+  made->node.permissions = parent.node.permissions;
+  if (who.n != 0) made->node.permissions.front().domain = who;
+  touch(made->node);
+  touch(parent.node);
+  return *parent.children.emplace(name_of(path), std::move(made)).first->second;
 }
 
 void StoreTree::touch(StoreNode& node) {
