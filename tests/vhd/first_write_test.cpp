@@ -113,7 +113,9 @@ TEST_F(FirstWrite, GivesNoOtherBlockThePlaceOfOneThatTheTableMayTellOf) {
     fail_operation(part);
     EXPECT_EQ(guest().write(sector, bytes_of(1, 1)), IoStatus::io_error);
     // Its table write fails too, so nothing takes the first one's entry out of the table.
-    disk_.fault = [](const IoOp& op) { return op.offset < 4096 ? EIO : 0; };
+    disk_.fault = [](const IoOp& op) {
+      return op.kind == IoKind::write && op.offset < 4096 ? EIO : 0;
+    };
     EXPECT_EQ(guest().write(sector + kBlockSectors, bytes_of(1, 2)), IoStatus::io_error);
     disk_.fault = {};
     const auto left = read_after_kill(sector);
