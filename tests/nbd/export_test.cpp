@@ -145,7 +145,7 @@ TEST_F(ExportTest, ZeroesThatTakeSpaceAreWritten) {
 }
 
 TEST_F(ExportTest, TellsWhichPartsAreStored) {
-  image_->broken_from = {4};
+  image_->broken_from = 4;
   serve();
   auto& client = agreed(true);
   client.send(request({CommandType::block_status, 0, 6 * 512}));
@@ -162,7 +162,7 @@ TEST_F(ExportTest, TellsWhichPartsAreStored) {
                              .bytes());
   client.send(request({CommandType::block_status, 512, 6 * 512, nbd::kRequestOne}));
   EXPECT_EQ(client.chunk().payload, Wire().put(std::uint32_t{1}).add(run(1, 0)).bytes());
-  image_->broken_from = {~std::uint64_t{0}};
+  image_->broken_from = ~std::uint64_t{0};
   client.send(request({CommandType::block_status, 0, 8 << 20}));
   // As many as fit.
   EXPECT_EQ(client.chunk().payload.size(), 4U + 4096U);

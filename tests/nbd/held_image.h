@@ -2,6 +2,7 @@
 // wants.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
@@ -29,7 +30,7 @@ class HeldImage final : public Image {
   }
 
   Expected<ImageExtent> extent_at(SectorIndex first) override {
-    if (first.n >= broken_from.n) return fail(Errc::io, "broken");
+    if (first.n >= broken_from.load()) return fail(Errc::io, "broken");
     const auto kind = first.n % 2 == 0 ? ImageExtent::Kind::zero : ImageExtent::Kind::data;
     return ImageExtent{kind, {1}};
   }
@@ -60,7 +61,8 @@ class HeldImage final : public Image {
     return held_.size();
   }
 
-  SectorIndex broken_from = {~std::uint64_t{0}};
+  // From this sector on nothing is known of what is stored. Changed while an export looks.
+  std::atomic<std::uint64_t> broken_from = ~std::uint64_t{0};
   // Reads and writes that touch it fail.
   SectorIndex bad_sector = {~std::uint64_t{0}};
 
