@@ -14,7 +14,7 @@ namespace {
 constexpr std::uint32_t kDisks = 20;  // for what the sanitizers see; the costs are theirs
 constexpr bool kCostsCount = false;
 #else
-constexpr std::uint32_t kDisks = 100;
+constexpr std::uint32_t kDisks = 1000;
 constexpr bool kCostsCount = true;
 #endif
 constexpr DomainId kManyDisksGuest{8};
