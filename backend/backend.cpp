@@ -74,7 +74,7 @@ Backend::Backend(EventLoop& loop, BackendOptions options, spdlog::logger& log)
       options_(with_what_fits(std::move(options))),
       log_(log),
       journals_(options_.journal_directory),
-      opener_(loop, options_.images, options_.open_image) {}
+      opener_(loop, options_.images, options_.open_image, options_.run_aside) {}
 
 Expected<void> Backend::start_workers(Xen& xen) {
   const auto cpus = options_.pin_workers ? allowed_cpus() : std::vector<std::uint32_t>{};
@@ -82,7 +82,7 @@ Expected<void> Backend::start_workers(Xen& xen) {
     auto options = options_.worker;
     options.name = fmt::format("worker-{}", index);
     if (options_.workers <= cpus.size()) options.cpu = cpus[index];
-    auto worker = ringio::Worker::start(xen, std::move(options));
+    auto worker = options_.start_worker(xen, std::move(options));
     if (!worker) return std::unexpected(std::move(worker.error()));
     workers_.workers.push_back(std::move(*worker));
   }

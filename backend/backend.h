@@ -39,6 +39,11 @@ struct BackendOptions {
   vhd::ImageRegistryOptions images;
   std::chrono::nanoseconds slow_request{0};  // what takes longer is logged; 0: nothing is
   ImageOpener::OpenImage open_image;         // stands in for image files
+  // For a simulator, which has no threads: see ringio::Worker::start and ImageOpener.
+  using StartWorker =
+      std::function<Expected<std::unique_ptr<ringio::Worker>>(Xen&, ringio::WorkerOptions)>;
+  StartWorker start_worker = &ringio::Worker::start;
+  ImageOpener::RunAside run_aside;
 };
 
 // Pinned; used by the loop's thread. Destroyed only after detach() is done.

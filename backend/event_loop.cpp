@@ -69,18 +69,27 @@ void EventLoop::stop() {
 void EventLoop::run() {
   stopped_ = false;
   while (!stopped_) {
-    wait_once();
+    wait_once(timeout_ms());
     run_periodic();
     run_delayed();
     run_posted();
   }
 }
 
-void EventLoop::wait_once() {
+bool EventLoop::turn() {
+  const bool readable = wait_once(0);
+  return run_posted() || readable;
+}
+
+void EventLoop::tick() {
+  for (const auto& periodic : periodic_) periodic.work();
+}
+
+bool EventLoop::wait_once(int patience_ms) {
   sources_.remove_if([](const Source& source) { return source.descriptor < 0; });
   std::vector<pollfd> polled{{wakeup_, POLLIN, 0}};
   for (const auto& source : sources_) polled.push_back({source.descriptor, source.events, 0});
-  if (::poll(polled.data(), polled.size(), timeout_ms()) <= 0) return;
+  if (::poll(polled.data(), polled.size(), patience_ms) <= 0) return false;
   eventfd_t count = 0;
   if (polled[0].revents != 0) [[maybe_unused]]
     const int empty = ::eventfd_read(wakeup_, &count);
@@ -90,6 +99,7 @@ void EventLoop::wait_once() {
     if (polled[i].revents == 0 || source->descriptor < 0 || stopped_) continue;
     source->ready(polled[i].revents);
   }
+  return true;
 }
 
 int EventLoop::timeout_ms() const {
@@ -120,13 +130,14 @@ void EventLoop::run_delayed() {
   for (const auto& delayed : run) delayed.work();
 }
 
-void EventLoop::run_posted() {
+bool EventLoop::run_posted() {
   std::vector<Work> work;
   {
     const std::lock_guard lock(posted_mutex_);
     work.swap(posted_);
   }
   for (const auto& item : work) item();
+  return !work.empty();
 }
 
 }  // namespace xenblk::backend

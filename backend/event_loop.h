@@ -47,6 +47,11 @@ class EventLoop {
   void run();
   void stop();
 
+  // One turn without waiting: what is readable and what was posted. For a simulator, in place of
+  // run(); what every() asks for is left to tick(). False when there was nothing to do.
+  bool turn();
+  void tick();
+
  private:
   struct Source {
     int descriptor;
@@ -59,8 +64,8 @@ class EventLoop {
     Work work;
   };
   explicit EventLoop(int wakeup) : wakeup_(wakeup) {}
-  void run_posted();
-  void wait_once();
+  bool run_posted();
+  bool wait_once(int patience_ms);
   int timeout_ms() const;
   void run_periodic();
   void run_delayed();

@@ -7,10 +7,15 @@
 namespace xenblk::backend {
 
 void ImageOpener::open(std::string params, Access access, OpenDone done) {
-  work_.add([this, params = std::move(params), access, done = std::move(done)] {
+  run_aside([this, params = std::move(params), access, done = std::move(done)] {
     auto image = open_now(params, access);
     loop_.post([done, image = std::move(image)] { done(image); });
   });
+}
+
+void ImageOpener::run_aside(WorkQueue::Work work) {
+  if (!thread_) return run_aside_(std::move(work));
+  thread_->add(std::move(work));
 }
 
 Expected<std::shared_ptr<Image>> ImageOpener::open_now(const std::string& params, Access access) {
@@ -21,7 +26,7 @@ Expected<std::shared_ptr<Image>> ImageOpener::open_now(const std::string& params
 }
 
 void ImageOpener::reread(std::shared_ptr<Image> image, RereadDone done) {
-  work_.add([this, image = std::move(image), done = std::move(done)] {
+  run_aside([this, image = std::move(image), done = std::move(done)] {
     loop_.post([done, capacity = image->reread_capacity()] { done(capacity); });
   });
 }
@@ -36,7 +41,7 @@ void ImageOpener::grow(std::shared_ptr<Image> image, SectorCount capacity, Rerea
 
 void ImageOpener::close(std::shared_ptr<Image> image, CloseDone done) {
   // Moved all the way, so that the registry holds the last reference when it closes.
-  work_.add([this, image = std::move(image), done = std::move(done)]() mutable {
+  run_aside([this, image = std::move(image), done = std::move(done)]() mutable {
     auto closed = open_image_ ? image->finish() : registry_.close(std::move(image));
     loop_.post([done, closed = std::move(closed)] { done(closed); });
   });

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -26,9 +27,19 @@ class ImageOpener {
   using OpenImage =
       std::function<Expected<std::shared_ptr<Image>>(const std::string& params, Access access)>;
 
-  // Without `open_image` params are parsed and opened as image files.
-  ImageOpener(EventLoop& loop, vhd::ImageRegistryOptions options, OpenImage open_image = {})
-      : loop_(loop), open_image_(std::move(open_image)), registry_(std::move(options)) {}
+  // Stands in for the thread: runs the work some time later, one after the other.
+  using RunAside = std::function<void(WorkQueue::Work)>;
+
+  // Without `open_image` params are parsed and opened as image files; without `run_aside` there is
+  // a thread.
+  ImageOpener(EventLoop& loop, vhd::ImageRegistryOptions options, OpenImage open_image = {},
+              RunAside run_aside = {})
+      : loop_(loop),
+        open_image_(std::move(open_image)),
+        run_aside_(std::move(run_aside)),
+        registry_(std::move(options)) {
+    if (!run_aside_) thread_.emplace();
+  }
 
   // `params` as XenStore has it. Errors: bad_spec and whatever vhd::ImageRegistry::open answers.
   void open(std::string params, Access access, OpenDone done);
@@ -40,12 +51,14 @@ class ImageOpener {
   void grow(std::shared_ptr<Image> image, SectorCount capacity, RereadDone done);
 
  private:
+  void run_aside(WorkQueue::Work work);
   Expected<std::shared_ptr<Image>> open_now(const std::string& params, Access access);
 
   EventLoop& loop_;
   const OpenImage open_image_;
+  const RunAside run_aside_;
   vhd::ImageRegistry registry_;
-  WorkQueue work_;  // last: its thread uses the others
+  std::optional<WorkQueue> thread_;  // last: it uses the others
 };
 
 }  // namespace xenblk::backend

@@ -38,28 +38,35 @@ Expected<void> prepare_thread(const WorkerOptions& options) {
   return {};
 }
 
-}  // namespace
-
-class Worker::Impl {
+class ThreadWorker final : public Worker {
  public:
-  explicit Impl(Xen& xen) : xen_(xen) {}
-  ~Impl();
+  explicit ThreadWorker(Xen& xen) : xen_(xen) {}
+  ~ThreadWorker() override;
 
   Expected<void> start(const WorkerOptions& options);
-  // Any thread: `action` runs once on the worker's thread, in order.
-  void post(std::function<void(WorkerCore&)> action);
-  const WorkerCounters& counters() const { return core_->counters(); }
+
+  void connect(QueueSetup setup, ConnectDone done) override;
+  void disconnect(QueueId queue, DisconnectDone done) override;
+  void set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done) override;
+  void age_grants(QueueId queue) override;
+  void pause(QueueId queue, std::function<void()> done) override;
+  void resume(QueueId queue) override;
+  void wake() override;
+  void set_polling(const PollingOptions& polling) override;
+  const WorkerCounters& counters() const override { return core_->counters(); }
 
  private:
   // Allocated by the poster, freed when it has run. Control path only.
   struct Command : Task {
-    Impl* owner = nullptr;
+    ThreadWorker* owner = nullptr;
     std::function<void(WorkerCore&)> action;
   };
   struct EventWatch : Watch {
     WorkerCore* core = nullptr;
   };
 
+  // Any thread: `action` runs once on the worker's thread, in order.
+  void post(std::function<void(WorkerCore&)> action);
   void run(const WorkerOptions& options, std::promise<Expected<void>>& started);
   Expected<void> set_up(const WorkerOptions& options);
   Expected<void> open_handles(const WorkerOptions& options);
@@ -80,14 +87,14 @@ class Worker::Impl {
   std::thread thread_;
 };
 
-Expected<void> Worker::Impl::start(const WorkerOptions& options) {
+Expected<void> ThreadWorker::start(const WorkerOptions& options) {
   std::promise<Expected<void>> started;
   auto result = started.get_future();
   thread_ = std::thread([&] { run(options, started); });
   return result.get();
 }
 
-void Worker::Impl::run(const WorkerOptions& options, std::promise<Expected<void>>& started) {
+void ThreadWorker::run(const WorkerOptions& options, std::promise<Expected<void>>& started) {
   auto ready = set_up(options);
   const bool good = ready.has_value();
   if (!good) tear_down();
@@ -98,7 +105,7 @@ void Worker::Impl::run(const WorkerOptions& options, std::promise<Expected<void>
   tear_down();
 }
 
-Expected<void> Worker::Impl::set_up(const WorkerOptions& options) {
+Expected<void> ThreadWorker::set_up(const WorkerOptions& options) {
   if (auto prepared = prepare_thread(options); !prepared) return prepared;
   if (auto opened = open_handles(options); !opened) return opened;
   auto arena = Arena::make(options.arena_bytes);
@@ -123,7 +130,7 @@ Expected<void> Worker::Impl::set_up(const WorkerOptions& options) {
 }
 
 // After the thread has its name, which the kernel gives to its interrupts too.
-Expected<void> Worker::Impl::open_handles(const WorkerOptions& options) {
+Expected<void> ThreadWorker::open_handles(const WorkerOptions& options) {
   auto channels = xen_.open_event_channels();
   if (!channels) return std::unexpected(std::move(channels.error()));
   auto grants = xen_.open_grant_table();
@@ -134,7 +141,7 @@ Expected<void> Worker::Impl::open_handles(const WorkerOptions& options) {
   return {};
 }
 
-void Worker::Impl::watch_events() {
+void ThreadWorker::watch_events() {
   if (riding_events_) {
     const auto signal = [](void* core) noexcept {
       static_cast<WorkerCore*>(core)->events_signalled();
@@ -150,14 +157,14 @@ void Worker::Impl::watch_events() {
   engine_->watch(event_watch_);
 }
 
-void Worker::Impl::tear_down() {
+void ThreadWorker::tear_down() {
   core_.reset();
   engine_.reset();
   riding_events_.reset();
   arena_.reset();
 }
 
-void Worker::Impl::post(std::function<void(WorkerCore&)> action) {
+void ThreadWorker::post(std::function<void(WorkerCore&)> action) {
   auto command = std::make_unique<Command>();
   command->owner = this;
   command->action = std::move(action);
@@ -168,64 +175,59 @@ void Worker::Impl::post(std::function<void(WorkerCore&)> action) {
   engine_->post(*command.release());
 }
 
-Worker::Impl::~Impl() {
+ThreadWorker::~ThreadWorker() {
   assert(std::this_thread::get_id() != thread_.get_id());
   if (engine_) post([this](WorkerCore&) { stop_ = true; });
   if (thread_.joinable()) thread_.join();
 }
 
-Expected<std::unique_ptr<Worker>> Worker::start(Xen& xen, WorkerOptions options) {
-  auto impl = std::make_unique<Impl>(xen);
-  if (auto started = impl->start(options); !started) {
-    return std::unexpected(std::move(started.error()));
-  }
-  return std::unique_ptr<Worker>(new Worker(std::move(impl)));
-}
-
-Worker::Worker(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Worker::~Worker() = default;
-
-void Worker::connect(QueueSetup setup, ConnectDone done) {
+void ThreadWorker::connect(QueueSetup setup, ConnectDone done) {
   // std::function wants something that can be copied.
   auto shared = std::make_shared<QueueSetup>(std::move(setup));
-  impl_->post([shared, done = std::move(done)](WorkerCore& core) {
+  post([shared, done = std::move(done)](WorkerCore& core) {
     done(core.connect(std::move(*shared)));
   });
 }
 
-void Worker::disconnect(QueueId queue, DisconnectDone done) {
-  impl_->post([queue, done = std::move(done)](WorkerCore& core) { core.disconnect(queue, done); });
+void ThreadWorker::disconnect(QueueId queue, DisconnectDone done) {
+  post([queue, done = std::move(done)](WorkerCore& core) { core.disconnect(queue, done); });
 }
 
-void Worker::set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done) {
-  impl_->post([queue, capacity, done = std::move(done)](WorkerCore& core) {
+void ThreadWorker::set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done) {
+  post([queue, capacity, done = std::move(done)](WorkerCore& core) {
     core.set_capacity(queue, capacity);
     done();
   });
 }
 
-void Worker::age_grants(QueueId queue) {
-  impl_->post([queue](WorkerCore& core) { core.age_grants(queue); });
+void ThreadWorker::age_grants(QueueId queue) {
+  post([queue](WorkerCore& core) { core.age_grants(queue); });
 }
 
-void Worker::pause(QueueId queue, std::function<void()> done) {
-  impl_->post([queue, done = std::move(done)](WorkerCore& core) { core.pause(queue, done); });
+void ThreadWorker::pause(QueueId queue, std::function<void()> done) {
+  post([queue, done = std::move(done)](WorkerCore& core) { core.pause(queue, done); });
 }
 
-void Worker::resume(QueueId queue) {
-  impl_->post([queue](WorkerCore& core) { core.resume(queue); });
+void ThreadWorker::resume(QueueId queue) {
+  post([queue](WorkerCore& core) { core.resume(queue); });
 }
 
-void Worker::wake() {
-  impl_->post([](WorkerCore&) {});
+void ThreadWorker::wake() {
+  post([](WorkerCore&) {});
 }
 
-void Worker::set_polling(const PollingOptions& polling) {
-  impl_->post([polling](WorkerCore& core) { core.set_polling(polling); });
+void ThreadWorker::set_polling(const PollingOptions& polling) {
+  post([polling](WorkerCore& core) { core.set_polling(polling); });
 }
 
-const WorkerCounters& Worker::counters() const {
-  return impl_->counters();
+}  // namespace
+
+Expected<std::unique_ptr<Worker>> Worker::start(Xen& xen, WorkerOptions options) {
+  auto worker = std::make_unique<ThreadWorker>(xen);
+  if (auto started = worker->start(options); !started) {
+    return std::unexpected(std::move(started.error()));
+  }
+  return worker;
 }
 
 }  // namespace xenblk::ringio

@@ -29,6 +29,7 @@ struct WorkerOptions {
 
 // Pinned; owned by the control plane. Every function may be called by any thread, the worker's own
 // included (from a `done` or a `notice`); none of them waits except start() and the destructor.
+// A simulator has workers of its own, whose loop it runs itself.
 class Worker {
  public:
   using ConnectDone = std::function<void(Expected<QueueId>)>;
@@ -38,43 +39,41 @@ class Worker {
   static Expected<std::unique_ptr<Worker>> start(Xen& xen, WorkerOptions options);
 
   // No queue may be connected or connecting. Not on the worker's own thread.
-  ~Worker();
+  virtual ~Worker() = default;
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
   // Maps the ring, binds the port and begins to serve; takes over where the ring's rsp_prod stands.
   // `done` runs once, on the worker's thread. Errors: bad_grant (the ring cannot be mapped),
   // bad_port, refused (a value of `setup` or the ring's indices make no sense), no_memory, io.
-  void connect(QueueSetup setup, ConnectDone done);
+  virtual void connect(QueueSetup setup, ConnectDone done) = 0;
 
   // Stops taking requests, waits for those in flight, publishes their responses, frees port and
   // mapping, drops the image, and then runs `done`, once, on the worker's thread. An image that
   // hangs holds up `done` but nothing else. An unknown id (a queue that was disconnected already)
   // is done at once; two disconnects of one queue are both told when it is gone.
-  void disconnect(QueueId queue, DisconnectDone done);
+  virtual void disconnect(QueueId queue, DisconnectDone done) = 0;
 
   // The disk of this queue has grown: once `done` has run, on the worker's thread, requests up to
   // the new end are served. An unknown id is done at once.
-  void set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done);
+  virtual void set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done) = 0;
 
   // A minute has gone: pages of this queue's guest that stay mapped (GrantCache::age).
-  void age_grants(QueueId queue);
+  virtual void age_grants(QueueId queue) = 0;
 
   // Takes no more requests from this queue; `done` runs, on the worker's thread, when all that were
   // taken are answered, or when the queue was resumed or disconnected before. An unknown id is done
   // at once.
-  void pause(QueueId queue, std::function<void()> done);
-  void resume(QueueId queue);
+  virtual void pause(QueueId queue, std::function<void()> done) = 0;
+  virtual void resume(QueueId queue) = 0;
   // Looks again at what waits: a RateLimiter was set anew.
-  void wake();
-  void set_polling(const PollingOptions& polling);
+  virtual void wake() = 0;
+  virtual void set_polling(const PollingOptions& polling) = 0;
 
-  const WorkerCounters& counters() const;
+  virtual const WorkerCounters& counters() const = 0;
 
- private:
-  class Impl;
-  explicit Worker(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+ protected:
+  Worker() = default;
 };
 
 }  // namespace xenblk::ringio
