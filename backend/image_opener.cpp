@@ -32,7 +32,7 @@ void ImageOpener::reread(std::shared_ptr<Image> image, RereadDone done) {
 }
 
 void ImageOpener::grow(std::shared_ptr<Image> image, SectorCount capacity, RereadDone done) {
-  work_.add([this, image = std::move(image), capacity, done = std::move(done)]() mutable {
+  run_aside([this, image = std::move(image), capacity, done = std::move(done)]() mutable {
     auto grown = image->grow(capacity);
     image.reset();
     loop_.post([done = std::move(done), grown = std::move(grown)] { done(grown); });

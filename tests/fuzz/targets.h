@@ -19,6 +19,10 @@ void use_vhd(Input input);
 void use_chain(Input input);
 void operations(Input input);
 void host_files(Input input);
+void ring(Input input);
+void session_nodes(Input input);
+void device_states(Input input);
+void device_paths(Input input);
 
 struct Target {
   std::string_view name;
@@ -26,10 +30,18 @@ struct Target {
   bool slow = false;  // waits for a disk
 };
 inline constexpr std::array kTargets{
-    Target{"image_spec", image_spec},   Target{"footer", footer},
-    Target{"block_table", block_table}, Target{"open_vhd", open_vhd},
-    Target{"use_vhd", use_vhd},         Target{"use_chain", use_chain},
-    Target{"operations", operations},   Target{"host_files", host_files, true},
+    Target{"image_spec", image_spec},
+    Target{"footer", footer},
+    Target{"block_table", block_table},
+    Target{"open_vhd", open_vhd},
+    Target{"use_vhd", use_vhd},
+    Target{"use_chain", use_chain},
+    Target{"operations", operations},
+    Target{"host_files", host_files, true},
+    Target{"ring", ring},
+    Target{"session_nodes", session_nodes},
+    Target{"device_states", device_states},
+    Target{"device_paths", device_paths},
 };
 
 // Our own assertions say as little as they must; this one is for what a test expects.

@@ -89,6 +89,7 @@ LAYERS = (
     Layer("tests", EVERYTHING),
     Layer("tests/fuzz", EVERYTHING, "xenblk_fuzz"),
     Layer("tests/vhd/power_cut", EVERYTHING, "xenblk_power_cut"),
+    Layer("tests/sim/system", EVERYTHING, "xenblk_sim_system"),
 )
 
 # Headers that only one file of a layer may include: the walls inside a layer.
