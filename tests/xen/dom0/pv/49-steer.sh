@@ -37,20 +37,27 @@ requests_done() {
 
 wait_seconds() { read -r -t "$1" -u "$idle" || true; }
 
-# expect_rate IOPS: what the guest's fio gets from a second after the change on, measured over ten. The burst is large
-# enough for a machine that stops for a while, and is used up before.
-expect_rate() {
-  local begin end from to rate
-  xenblkctl limit linux:xvdi --iops "$1" --burst 1000
-  wait_seconds 1
+# rate_now: requests in ten seconds, measured over about as many.
+rate_now() {
+  local begin end from to
   from=$(requests_done) begin=$(date +%s%N)
   wait_seconds 10
   to=$(requests_done) end=$(date +%s%N)
-  rate=$(((to - from) * 10000 / ((end - begin) / 1000000)))
-  echo "limit $1 a second: $((rate / 10)).$((rate % 10)) a second"
-  if [ "$rate" -lt $(($1 * 9)) ] || [ "$rate" -gt $(($1 * 11)) ]; then
-    fail "$((rate / 10)) requests a second with a limit of $1"
-  fi
+  echo $(((to - from) * 10000 / ((end - begin) / 1000000)))
+}
+
+# expect_rate IOPS: what the guest's fio gets from a second after the change on. The burst is large enough for a machine
+# that stops for a while, and is used up before; one that stops for longer gets another chance.
+expect_rate() {
+  local rate attempt
+  xenblkctl limit linux:xvdi --iops "$1" --burst 1000
+  wait_seconds 1
+  for attempt in 1 2 3; do
+    rate=$(rate_now)
+    echo "attempt $attempt: limit $1 a second: $((rate / 10)).$((rate % 10)) a second"
+    if [ "$rate" -ge $(($1 * 9)) ] && [ "$rate" -le $(($1 * 11)) ]; then return 0; fi
+  done
+  fail "$((rate / 10)) requests a second with a limit of $1"
 }
 
 limits_hold() {
