@@ -170,7 +170,10 @@ UringEngine::Impl::~Impl() {
 // caller's again before that.
 void UringEngine::Impl::stop_reading() noexcept {
   if (reading_ == nullptr) return;
-  io_uring_prep_cancel64(&certain_sqe(), tagged(reading_, kReadTag), 0);
+  io_uring_sqe& sqe = certain_sqe();
+  io_uring_prep_cancel64(&sqe, tagged(reading_, kReadTag), 0);
+  // An entry keeps what its last user said: it would complete an operation of long ago.
+  io_uring_sqe_set_data64(&sqe, 0);
   reading_->done = [](StreamRead&, std::size_t) noexcept {};
   while (reading_ != nullptr) {
     enter(kForever);

@@ -338,5 +338,22 @@ TEST_P(Engine, TellsAgainAndAgainThatADescriptorIsReadable) {
   ::close(fd);
 }
 
+// Entries of the submission queue still hold what earlier operations said.
+TEST_P(Engine, EndsAfterManyOperationsWhileItReads) {
+  std::vector<std::byte> data(512);
+  for (std::uint32_t i = 0; i < 2 * UringOptions{}.submission_entries; ++i) {
+    Operation write(file, IoKind::write, 0, data);
+    ASSERT_EQ(run(write), 512);
+  }
+  const int never_readable = ::eventfd(0, EFD_CLOEXEC);
+  StreamRead read = {.descriptor = never_readable,
+                     .buffer = std::span(data).first(8),
+                     .done = [](StreamRead&, std::size_t) noexcept {}};
+  engine->read(read);
+  engine->turn(LoopEngine::kNoWait);
+  engine.reset();
+  ::close(never_readable);
+}
+
 }  // namespace
 }  // namespace xenblk::ringio::test
