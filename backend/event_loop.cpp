@@ -71,7 +71,7 @@ void EventLoop::run() {
   while (!stopped_) {
     wait_once(timeout_ms());
     run_periodic();
-    run_delayed();
+    run_delayed(steady_clock::now());
     run_posted();
   }
 }
@@ -83,6 +83,7 @@ bool EventLoop::turn() {
 
 void EventLoop::tick() {
   for (const auto& periodic : periodic_) periodic.work();
+  run_delayed(steady_clock::time_point::max());
 }
 
 bool EventLoop::wait_once(int patience_ms) {
@@ -120,8 +121,7 @@ void EventLoop::run_periodic() {
   }
 }
 
-void EventLoop::run_delayed() {
-  const auto now = steady_clock::now();
+void EventLoop::run_delayed(steady_clock::time_point now) {
   const auto due = std::ranges::partition(delayed_, [&](const auto& d) { return d.due > now; });
   // Taken out first: what is called may delay more.
   std::vector<Delayed> run(std::make_move_iterator(due.begin()),

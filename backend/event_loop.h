@@ -48,7 +48,8 @@ class EventLoop {
   void stop();
 
   // One turn without waiting: what is readable and what was posted. For a simulator, in place of
-  // run(); what every() asks for is left to tick(). False when there was nothing to do.
+  // run(); what every() and after() ask for is left to tick(), as if its time had come. False when
+  // there was nothing to do.
   bool turn();
   void tick();
 
@@ -68,7 +69,7 @@ class EventLoop {
   bool wait_once(int patience_ms);
   int timeout_ms() const;
   void run_periodic();
-  void run_delayed();
+  void run_delayed(std::chrono::steady_clock::time_point now);
 
   const int wakeup_;  // eventfd
   // Lists, as a handler may add another one while it runs.
