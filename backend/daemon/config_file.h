@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "xenblk/error.h"
@@ -42,6 +43,8 @@ struct Settings {
 // Errors: bad_spec with one line "file:line: reason" (unknown keys are errors), or why it cannot be
 // read.
 Expected<Settings> read_config_file(const std::string& path);
+// Of its text; `path` is for what is said. Errors: bad_spec, as above.
+Expected<Settings> parse_config(std::string_view text, const std::string& path);
 
 // Values out of range. Errors: bad_spec.
 Expected<void> check_settings(const Settings& settings);

@@ -149,6 +149,13 @@ TEST_F(ConfigFile, NamesTheLineOfASyntaxError) {
   write("max-queues = 2\nworkers = = 3\n");
   EXPECT_TRUE(refusal().starts_with(path_ + ":2: ")) << refusal();
 }
+// toml++ ends the program over these.
+TEST_F(ConfigFile, NamesTheLineOfATimeThatIsNone) {
+  write("max-queues = 2\nworkers = 2026-01-01T:\n\nmax-ring-order = 1\n");
+  EXPECT_EQ(refusal(), path_ + ":2: this is no value that TOML has");
+  write("workers = 2026-01-01Tx:");
+  EXPECT_EQ(refusal(), path_ + ":1: this is no value that TOML has");
+}
 TEST_F(ConfigFile, NamesTheLineOfAnUnknownKey) {
   write("max-queues = 2\nmax-rings = 3\n");
   EXPECT_EQ(refusal(), path_ + ":2: unknown key max-rings");
