@@ -80,6 +80,7 @@ Device::Outcome Device::reconcile() {
 }
 
 Device::Progress Device::step() {
+  if (changing_) return Progress::wait;
   // To a device that is being detached XenStore has nothing to say any more: it winds up as if its
   // directory had gone.
   auto reading = detaching_ ? Reading{} : read_device(services_.store, key_, medium_);
@@ -352,7 +353,7 @@ negotiation::DiskProperties Device::properties() const {
 }
 
 void Device::reread_capacity() {
-  if (own_.image != ImagePhase::open || detaching_ || drive_is_empty_) return;
+  if (own_.image != ImagePhase::open || detaching_ || drive_is_empty_ || changing_) return;
   const std::weak_ptr<Device*> self = self_;
   services_.opener.reread(image_, [self](const Expected<SectorCount>& capacity) {
     if (const auto device = self.lock()) (*device)->capacity_read(capacity);
@@ -368,7 +369,7 @@ void Device::capacity_read(const Expected<SectorCount>& capacity) {
   }
   // The image may be open for several disks, and each tells its own guest. One that is smaller than
   // what a guest was told has been refused by the image; a disk never shrinks under a guest.
-  if (own_.image != ImagePhase::open || own_.rings != RingPhase::connected) return;
+  if (own_.image != ImagePhase::open || own_.rings != RingPhase::connected || changing_) return;
   if (capacity->n < published_.n) return;
   // First those who serve it, then the guest.
   const std::weak_ptr<Device*> self = self_;
@@ -378,7 +379,7 @@ void Device::capacity_read(const Expected<SectorCount>& capacity) {
 }
 
 void Device::tell_growth() {
-  if (own_.image != ImagePhase::open) return;
+  if (own_.image != ImagePhase::open || changing_) return;
   for (int attempt = 0; attempt < kMostSteps; ++attempt) {
     const auto seen = read_device(services_.store, key_, medium_).seen;
     if (own_.state != XenbusState::connected || seen.backend != XenbusState::connected) return;

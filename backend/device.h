@@ -82,8 +82,15 @@ class Device {
   Expected<void> request_close();
   // Nothing is connected or open.
   bool at_rest() const;
-  // Makes the image larger and tells the guest. Errors: refused, and those of Image::grow.
+  // Makes the image larger and tells the guest. Errors: refused, and those of Image::grow and
+  // vhd::ImageRegistry::resize.
   void grow(SectorCount capacity, Done done);
+  // Looks at the image while its guest waits. Errors: refused, those of vhd::ImageRegistry::check.
+  using CheckDone = std::function<void(Expected<vhd::CheckReport>)>;
+  void check(const vhd::CheckOptions& options, CheckDone done);
+  // live_snapshot.cpp: what the guest writes from now on goes to a new child of the image, which
+  // `params` names then. Errors: refused, those of vhd::ImageRegistry::make_child and of publish().
+  void snapshot(const std::string& child_path, Done done);
 
  private:
   enum class Progress : std::uint8_t { next, wait, gone };
@@ -110,6 +117,21 @@ class Device {
   Result publish_connected(const negotiation::Seen& seen);
   bool offers_discard() const;
   negotiation::DiskProperties properties() const;
+  // image_change.cpp: what is done to the image between two requests.
+  Expected<void> can_change() const;
+  Expected<void> not_changing() const;
+  void resize_between(SectorCount capacity, Done done);
+  void change_image(ImageOpener::ImageChange change, Done done);
+  void take_image_away(std::function<void()> taken);
+  void image_changed(vhd::Changed changed, const Done& done);
+  void change_ended(const Expected<void>& outcome, const Done& done);
+  struct Snapshot;
+  void move_to_child(const std::shared_ptr<Snapshot>& plan);
+  void move_back(const std::shared_ptr<Snapshot>& plan, std::shared_ptr<Image> child,
+                 const Error& reason);
+  void note_successor(const Snapshot& plan);
+  Expected<void> name_image(const std::string& params);
+  void give_image_back(const std::function<void()>& given);
   void capacity_read(const Expected<SectorCount>& capacity);
   void tell_growth();
   Result publish_grown(const negotiation::Seen& seen);
@@ -149,6 +171,7 @@ class Device {
   unsigned waits_ = 0;  // for what that daemon has yet to let go of
   bool watching_ = false;
   bool paused_ = false;
+  bool changing_ = false;  // image_ is away; nothing else is done until it is back
 };
 
 }  // namespace xenblk::backend

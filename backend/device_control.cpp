@@ -59,12 +59,14 @@ void Device::pause(Done done) {
     return done(fail(Errc::refused, "no guest is connected to it"));
   }
   if (paused_) return done(fail(Errc::refused, "it is paused already"));
+  if (auto free = not_changing(); !free) return done(free);
   paused_ = true;
   rings_.pause([done = std::move(done)] { done({}); });
 }
 
 Expected<void> Device::resume() {
   if (!paused_) return fail(Errc::refused, "it is not paused");
+  if (auto free = not_changing(); !free) return free;
   paused_ = false;
   rings_.resume();
   return {};
@@ -102,10 +104,9 @@ bool Device::at_rest() const {
 }
 
 void Device::grow(SectorCount capacity, Done done) {
-  if (own_.image != ImagePhase::open || detaching_) {
-    return done(fail(Errc::refused, "its image is not open"));
-  }
-  if (drive_is_empty_) return done(fail(Errc::refused, "there is no medium"));
+  if (auto can = can_change(); !can) return done(std::move(can));
+  // A VHD is changed between two requests.
+  if (image_->info().format.starts_with("vhd")) return resize_between(capacity, std::move(done));
   const std::weak_ptr<Device*> self = self_;
   services_.opener.grow(image_, capacity,
                         [self, done = std::move(done)](const Expected<SectorCount>& grown) {

@@ -63,6 +63,10 @@ void DiskRings::set_capacity(SectorCount capacity, const std::function<void()>& 
           done);
 }
 
+void DiskRings::set_image(const std::shared_ptr<Image>& image, const std::function<void()>& done) {
+  ask_all([image](auto& worker, auto id, auto told) { worker.set_image(id, image, told); }, done);
+}
+
 void DiskRings::pause(const std::function<void()>& done) {
   ask_all([](auto& worker, auto id, auto told) { worker.pause(id, told); }, done);
 }

@@ -61,6 +61,9 @@ class DiskRings {
   void wake();
   // Of those that are connected; `done` runs when all of them serve requests up to there.
   void set_capacity(SectorCount capacity, const std::function<void()>& done);
+  // Of those that are connected, while they are paused; `done` runs when none of them holds a share
+  // of the earlier image.
+  void set_image(const std::shared_ptr<Image>& image, const std::function<void()>& done);
 
   // Once a minute: pages of the guest that stay mapped though it does not use them.
   void age_grants();

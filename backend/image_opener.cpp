@@ -39,6 +39,29 @@ void ImageOpener::grow(std::shared_ptr<Image> image, SectorCount capacity, Rerea
   });
 }
 
+void ImageOpener::look(std::shared_ptr<Image> image, ImageLook look, CloseDone done) {
+  run_aside(
+      [this, image = std::move(image), look = std::move(look), done = std::move(done)]() mutable {
+        auto looked = open_image_
+                          ? fail(Errc::unsupported_image, "an image of this kind cannot be changed")
+                          : look(registry_, image);
+        image.reset();
+        loop_.post([done = std::move(done), looked = std::move(looked)] { done(looked); });
+      });
+}
+
+void ImageOpener::change(std::shared_ptr<Image> image, ImageChange change, ChangeDone done) {
+  run_aside([this, image = std::move(image), change = std::move(change),
+             done = std::move(done)]() mutable {
+    auto changed =
+        open_image_
+            ? vhd::Changed{std::move(image),
+                           fail(Errc::unsupported_image, "an image of this kind cannot be changed")}
+            : change(registry_, std::move(image));
+    loop_.post([done = std::move(done), changed = std::move(changed)] { done(changed); });
+  });
+}
+
 void ImageOpener::close(std::shared_ptr<Image> image, CloseDone done) {
   // Moved all the way, so that the registry holds the last reference when it closes.
   run_aside([this, image = std::move(image), done = std::move(done)]() mutable {

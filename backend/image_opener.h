@@ -22,6 +22,13 @@ class ImageOpener {
   using OpenDone = std::function<void(Expected<std::shared_ptr<Image>>)>;
   using CloseDone = std::function<void(Expected<void>)>;
 
+  // What is to be done to an image between two requests.
+  using ImageChange = std::function<vhd::Changed(vhd::ImageRegistry&, std::shared_ptr<Image>&&)>;
+  // What does not need the image to be at rest.
+  using ImageLook =
+      std::function<Expected<void>(vhd::ImageRegistry&, const std::shared_ptr<Image>&)>;
+  using ChangeDone = std::function<void(vhd::Changed)>;
+
   using RereadDone = std::function<void(Expected<SectorCount>)>;
   // Stands in for the registry.
   using OpenImage =
@@ -49,6 +56,11 @@ class ImageOpener {
   void reread(std::shared_ptr<Image> image, RereadDone done);
   // See Image::grow.
   void grow(std::shared_ptr<Image> image, SectorCount capacity, RereadDone done);
+  // Errors: those of `look`; else as change().
+  void look(std::shared_ptr<Image> image, ImageLook look, CloseDone done);
+  // `change` gets the last share of the image. unsupported_image where something stands in for the
+  // registry.
+  void change(std::shared_ptr<Image> image, ImageChange change, ChangeDone done);
 
  private:
   void run_aside(WorkQueue::Work work);

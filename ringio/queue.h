@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <boost/intrusive/list.hpp>
+#include <cassert>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -52,6 +53,12 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   GrantCache* grant_cache() { return grant_cache_ ? &*grant_cache_ : nullptr; }
   // The disk has grown.
   void set_capacity(SectorCount capacity) { limits_.capacity = capacity; }
+  // Only while it is paused and nothing is in flight.
+  void set_image(std::shared_ptr<Image> image) {
+    assert(paused_ && in_flight_ == 0);
+    setup_.image = std::move(image);
+    limits_.capacity = setup_.image->capacity();
+  }
   QueueCounters& counters() { return *setup_.counters; }
 
   // Counts the trouble, and tells the control plane of the first of its kind.

@@ -48,6 +48,7 @@ class ThreadWorker final : public Worker {
   void connect(QueueSetup setup, ConnectDone done) override;
   void disconnect(QueueId queue, DisconnectDone done) override;
   void set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done) override;
+  void set_image(QueueId queue, std::shared_ptr<Image> image, std::function<void()> done) override;
   void age_grants(QueueId queue) override;
   void pause(QueueId queue, std::function<void()> done) override;
   void resume(QueueId queue) override;
@@ -196,6 +197,14 @@ void ThreadWorker::disconnect(QueueId queue, DisconnectDone done) {
 void ThreadWorker::set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done) {
   post([queue, capacity, done = std::move(done)](WorkerCore& core) {
     core.set_capacity(queue, capacity);
+    done();
+  });
+}
+
+void ThreadWorker::set_image(QueueId queue, std::shared_ptr<Image> image,
+                             std::function<void()> done) {
+  post([queue, image = std::move(image), done = std::move(done)](WorkerCore& core) mutable {
+    core.set_image(queue, std::move(image));
     done();
   });
 }

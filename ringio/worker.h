@@ -58,6 +58,12 @@ class Worker {
   // the new end are served. An unknown id is done at once.
   virtual void set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done) = 0;
 
+  // Another image for this queue, with the disk's size now. Only while it is paused and nothing is
+  // in flight. Once `done` has run, on the worker's thread, the queue holds no share of the earlier
+  // one. An unknown id is done at once.
+  virtual void set_image(QueueId queue, std::shared_ptr<Image> image,
+                         std::function<void()> done) = 0;
+
   // A minute has gone: pages of this queue's guest that stay mapped (GrantCache::age).
   virtual void age_grants(QueueId queue) = 0;
 

@@ -99,6 +99,10 @@ void WorkerCore::set_capacity(QueueId id, SectorCount capacity) {
   if (Queue* queue = find(id)) queue->set_capacity(capacity);
 }
 
+void WorkerCore::set_image(QueueId id, std::shared_ptr<Image> image) {
+  if (Queue* queue = find(id)) queue->set_image(std::move(image));
+}
+
 void WorkerCore::age_grants(QueueId id) {
   auto* const queue = find(id);
   if (queue != nullptr && queue->grant_cache() != nullptr) queue->grant_cache()->age();

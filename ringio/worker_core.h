@@ -52,6 +52,7 @@ class WorkerCore {
   Expected<QueueId> connect(QueueSetup setup);
   void disconnect(QueueId id, std::function<void()> done);
   void set_capacity(QueueId id, SectorCount capacity);
+  void set_image(QueueId id, std::shared_ptr<Image> image);
   void age_grants(QueueId id);
   // As Worker::pause and Worker::resume.
   void pause(QueueId id, std::function<void()> done);

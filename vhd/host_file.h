@@ -28,6 +28,8 @@ struct HostFileOptions {
   // Bypass the page cache where the file system can and the alignment it asks for is at most a
   // sector.
   bool direct_io = true;
+  // False only to look at what this process itself has open and locked.
+  bool locked = true;
 };
 
 // Pinned: it owns a descriptor and the lock that is bound to it.

@@ -5,9 +5,12 @@
 #include <filesystem>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "vhd/null_image.h"
 #include "vhd/open_image.h"
 #include "vhd/operations/resize.h"
+#include "vhd/operations/successor.h"
 #include "vhd/read_only_view.h"
 
 namespace xenblk::vhd {
@@ -42,6 +45,13 @@ ImageRegistry::ImageRegistry(ImageRegistryOptions options)
 
 ImageRegistry::~ImageRegistry() {
   assert(entries_.empty());
+}
+
+Expected<void> ImageRegistry::check_new_place(const std::string& path) const {
+  const auto directory = std::filesystem::path(path).parent_path().string();
+  auto placed = check_place(directory, options_.image_roots);
+  if (placed || placed.error().code != Errc::permission) return placed;
+  return fail(Errc::permission, path + ": images may not lie there (image-roots says where)");
 }
 
 // The lock is not held while a file is opened: a file system that hangs stops only those who want
@@ -110,6 +120,14 @@ Expected<std::shared_ptr<Image>> ImageRegistry::open_file(const ImageSpec& spec,
       return std::unexpected(recovered.error());
     }
   }
+  if (spec.format == Format::vhd && entry.access == Access::read_write) {
+    if (const auto child = successor_of(**file, spec.path)) {
+      return fail(Errc::refused,
+                  fmt::format("{}: is the parent of a snapshot now, and its disk goes "
+                              "on in {}",
+                              spec.path, printable(*child)));
+    }
+  }
   const auto physical_bytes = (*file)->physical_sector_bytes();
   const auto open_parents = [&](const ParentReference& parent) {
     return parents_.open(spec.path, parent);
@@ -142,6 +160,12 @@ ImageRegistry::Entries::iterator ImageRegistry::find(const FileIdentity& identit
   });
 }
 
+ImageRegistry::Entries::iterator ImageRegistry::find(const std::shared_ptr<Image>& image) {
+  return std::ranges::find_if(entries_, [&](const Entry& entry) {
+    return entry.state == State::open && (entry.image == image || entry.view == image);
+  });
+}
+
 std::optional<std::string> ImageRegistry::writer_of(const FileIdentity& identity) {
   const std::lock_guard lock(mutex_);
   const auto entry = find(identity);
@@ -154,9 +178,7 @@ Expected<void> ImageRegistry::close(std::shared_ptr<Image>&& image) {
   Entries::iterator entry;
   {
     const std::lock_guard lock(mutex_);
-    entry = std::ranges::find_if(entries_, [&](const Entry& e) {
-      return e.state == State::open && (e.image == closing || e.view == closing);
-    });
+    entry = find(closing);
     assert(entry != entries_.end() && entry->users > 0);
     // The caller's share goes under the lock, so that the last one to close is the last owner.
     closing.reset();

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -13,6 +14,7 @@
 #include "vhd/chain/parent_search.h"
 #include "vhd/host_file.h"
 #include "vhd/image_spec.h"
+#include "vhd/operations/check.h"
 #include "xenblk/image.h"
 
 namespace xenblk::vhd {
@@ -25,6 +27,13 @@ struct ImageRegistryOptions {
   // Where the parents of differencing images may lie besides their child's own directory.
   std::vector<std::string> image_directories = {};
   bool raw_parents = false;  // a parent may be a raw disk, which nothing identifies
+};
+
+// What a change left: the image, open again, and what became of the change. Without an image it
+// could be opened neither as it is to be nor as it was.
+struct Changed {
+  std::shared_ptr<Image> image;
+  Expected<void> outcome;
 };
 
 class ImageRegistry {
@@ -45,6 +54,27 @@ class ImageRegistry {
   // flight.
   Expected<void> close(std::shared_ptr<Image>&& image);
 
+  // --- image_changes.cpp: what is done to an image between two requests of its only user, who
+  // gives the last share of it and gets one back. When it fails the image is as it was. Refused: an
+  // image that another disk uses too, or that is open read-only; unsupported_image: one that is no
+  // VHD. The text names the image.
+
+  // Larger; the rest as resize_image().
+  Changed resize(std::shared_ptr<Image>&& image, SectorCount capacity);
+
+  // A snapshot, in three steps. First, while requests go on: `child_path` gets an empty child of
+  // the image, and what was written is synced. Errors: permission (outside the roots), io (it
+  // exists), and those of make_child(); then nothing is left of the child.
+  Expected<void> make_child(const std::shared_ptr<Image>& image, const std::string& child_path);
+  // Second: the child in place of the image, which becomes read-only. The child goes if it fails.
+  Changed move_to_child(std::shared_ptr<Image>&& image, const std::string& child_path);
+  // Third, if nobody could be told of the second: undoes both.
+  Changed move_back(std::shared_ptr<Image>&& child, const std::string& parent_path);
+
+  // Everything that is wrong with it. Reads what other users of the image must not change
+  // meanwhile.
+  Expected<CheckReport> check(const std::shared_ptr<Image>& image, const CheckOptions& options);
+
  private:
   enum class State : std::uint8_t { opening, open, closing };
   struct Entry {
@@ -64,6 +94,16 @@ class ImageRegistry {
   Expected<std::shared_ptr<Image>> open_file(const ImageSpec& spec, const Entry& entry);
   static Expected<std::shared_ptr<Image>> share(Entry& entry, const ImageSpec& spec, Access access);
   Entries::iterator find(const FileIdentity& identity);
+  Entries::iterator find(const std::shared_ptr<Image>& image);
+  // Closes the image, lets `work` do something to its file, and opens what `work` answers.
+  using Work = std::function<Expected<ImageSpec>(const ImageSpec& closed)>;
+  Changed exchange(std::shared_ptr<Image>&& image, const Work& work);
+  // What an open file of the host says of itself, by its path.
+  Expected<std::unique_ptr<HostFile>> look_at(const std::string& path,
+                                              const FileIdentity& identity) const;
+  Expected<void> check_new_place(const std::string& path) const;
+  static Expected<void> sole_writer(const Entry& entry, const std::shared_ptr<Image>& image);
+  Expected<void> open_again(Entry& entry, const ImageSpec& spec);
   std::optional<std::string> writer_of(const FileIdentity& identity);
 
   const ImageRegistryOptions options_;

@@ -150,8 +150,9 @@ Expected<std::unique_ptr<HostFile>> open_host_file(const std::string& path,
   if (identity_of(status) != identity_of(*before)) {
     return fail(Errc::io, path + ": changed while it was opened");
   }
-  if (auto locked = lock(descriptor.get(), options.access, path); !locked) {
-    return std::unexpected(locked.error());
+  if (options.locked) {
+    auto locked = lock(descriptor.get(), options.access, path);
+    if (!locked) return std::unexpected(locked.error());
   }
   HostFile::Parts parts{.access = options.access,
                         .block_device = S_ISBLK(status.st_mode),

@@ -15,9 +15,10 @@ using Json = nlohmann::json;
 
 namespace {
 
-constexpr std::array kVerbs{Verb::list,    Verb::info,  Verb::stats,   Verb::metrics,
-                            Verb::explain, Verb::pause, Verb::resume,  Verb::close,
-                            Verb::resize,  Verb::limit, Verb::shutdown};
+constexpr std::array kVerbs{Verb::list,    Verb::info,  Verb::stats,    Verb::metrics,
+                            Verb::explain, Verb::pause, Verb::resume,   Verb::close,
+                            Verb::resize,  Verb::check, Verb::snapshot, Verb::limit,
+                            Verb::shutdown};
 
 // Less than a request of one page a second, or more than any device does, is a slip of the pen.
 constexpr std::uint64_t kLeastBandwidth = kPageBytes;
@@ -50,6 +51,8 @@ bool takes_disk(Verb verb) {
     case Verb::resume:
     case Verb::close:
     case Verb::resize:
+    case Verb::check:
+    case Verb::snapshot:
     case Verb::limit:
       return true;
   }
@@ -99,6 +102,17 @@ Expected<void> take_disk(const Json& value, Command& command) {
   return {};
 }
 
+// It will stand in XenStore, in logs and on terminals.
+Expected<void> take_path(const Json& value, Command& command) {
+  if (!value.is_string()) return wrong("to must be a string");
+  const auto& path = value.get_ref<const std::string&>();
+  if (!path.starts_with('/')) return wrong("to must be an absolute path");
+  const auto unfit = [](char c) { return (c >= 0 && c < ' ') || c == 0x7f; };
+  if (std::ranges::any_of(path, unfit)) return wrong("to must not contain control characters");
+  command.path = path;
+  return {};
+}
+
 Expected<void> take(const std::string& key, const Json& value, Command& command) {
   if (key == "disk" && takes_disk(command.verb)) return take_disk(value, command);
   if (command.verb == Verb::limit) return take_limit(key, value, command);
@@ -109,6 +123,12 @@ Expected<void> take(const std::string& key, const Json& value, Command& command)
     command.capacity = {*bytes / kSectorBytes};
     return {};
   }
+  if (command.verb == Verb::check && key == "bitmaps") {
+    if (!value.is_boolean()) return wrong("bitmaps must be true or false");
+    command.bitmaps = value.get<bool>();
+    return {};
+  }
+  if (command.verb == Verb::snapshot && key == "to") return take_path(value, command);
   if (command.verb == Verb::shutdown && key == "mode") {
     if (value != "detach" && value != "close") return wrong("mode must be detach or close");
     command.shutdown = value == "close" ? ShutdownMode::close : ShutdownMode::detach;
@@ -122,6 +142,7 @@ Expected<void> check_complete(const Command& command) {
     return wrong(fmt::format("{} needs a disk", name(command.verb)));
   }
   if (command.verb == Verb::resize && command.capacity.n == 0) return wrong("resize needs bytes");
+  if (command.verb == Verb::snapshot && command.path.empty()) return wrong("snapshot needs to");
   if (command.verb != Verb::limit) return {};
   const bool some = command.operations_per_second || command.bytes_per_second || command.burst_ms;
   if (some == command.no_limits) {
@@ -152,6 +173,10 @@ std::string_view name(Verb verb) {
       return "close";
     case Verb::resize:
       return "resize";
+    case Verb::check:
+      return "check";
+    case Verb::snapshot:
+      return "snapshot";
     case Verb::limit:
       return "limit";
     case Verb::shutdown:

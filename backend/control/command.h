@@ -27,6 +27,8 @@ enum class Verb : std::uint8_t {
   resume,
   close,
   resize,
+  check,
+  snapshot,
   limit,
   shutdown,
 };
@@ -50,6 +52,8 @@ struct Command {
   Verb verb = Verb::list;
   std::optional<DiskName> disk;  // of `stats` optional; never with list, metrics, shutdown
   SectorCount capacity;          // resize
+  bool bitmaps = false;          // check
+  std::string path;              // snapshot: of the child, absolute
   // limit: what is to change; nothing: stays as it is. All zero: no limits any more.
   std::optional<std::uint64_t> operations_per_second;
   std::optional<std::uint64_t> bytes_per_second;

@@ -59,11 +59,13 @@ bool changes_something(Verb verb) {
     case Verb::stats:
     case Verb::metrics:
     case Verb::explain:
+    case Verb::check:
       return false;
     case Verb::pause:
     case Verb::resume:
     case Verb::close:
     case Verb::resize:
+    case Verb::snapshot:
     case Verb::limit:
     case Verb::shutdown:
       return true;

@@ -46,6 +46,8 @@ void Service::execute(const Command& command, Reply reply) {
     case Verb::resume:
     case Verb::close:
     case Verb::resize:
+    case Verb::check:
+    case Verb::snapshot:
     case Verb::limit:
       break;
   }
@@ -68,6 +70,14 @@ void Service::execute_on(Device& device, const Command& command, Reply reply) {
       return close(device, std::move(reply));
     case Verb::resize:
       return device.grow(command.capacity, [reply](const auto& grown) { reply.with(grown); });
+    case Verb::snapshot:
+      return device.snapshot(command.path, [reply](const auto& taken) { reply.with(taken); });
+    case Verb::check:
+      return device.check({.bitmaps = command.bitmaps, .find_parent = {}},
+                          [reply](const auto& report) {
+                            if (!report) return reply.bad(report.error());
+                            reply.good(check_json(*report));
+                          });
     case Verb::limit: {
       const auto limits = changed(device.status().limits, command);
       device.set_limits(limits);

@@ -143,6 +143,15 @@ std::string disk_number(const negotiation::DeviceKey& key) {
   return fmt::format("{}/{}", key.domain.n, key.device.n);
 }
 
+Json check_json(const vhd::CheckReport& report) {
+  Json findings = Json::array();
+  for (const auto& one : report.findings) {
+    findings.push_back(
+        {{"severity", vhd::name_of(one.level)}, {"code", one.code}, {"text", one.text}});
+  }
+  return {{"status", report.status()}, {"findings", std::move(findings)}};
+}
+
 Json limits_json(const ringio::RateLimits& limits) {
   return {{"iops", limits.operations_per_second},
           {"bandwidth", limits.bytes_per_second},

@@ -7,6 +7,7 @@
 
 #include "backend/control/latency_summary.h"
 #include "backend/device_status.h"
+#include "vhd/operations/check.h"
 
 namespace xenblk::control {
 
@@ -55,6 +56,7 @@ std::string disk_number(const negotiation::DeviceKey& key);  // "7/51712"
 Json list_entry(const NamedDisk& disk);
 Json disk_info(const NamedDisk& disk);
 Json disk_stats(const NamedDisk& disk);
+Json check_json(const vhd::CheckReport& report);
 Json limits_json(const ringio::RateLimits& limits);
 
 }  // namespace xenblk::control

@@ -28,12 +28,30 @@ TEST(Command, KnowsEveryVerb) {
   EXPECT_EQ(good(R"("command":"list")").verb, Verb::list);
   EXPECT_EQ(good(R"("command":"stats")").verb, Verb::stats);
   EXPECT_EQ(good(R"("command":"metrics")").verb, Verb::metrics);
-  for (const auto verb :
-       {Verb::info, Verb::stats, Verb::explain, Verb::pause, Verb::resume, Verb::close}) {
+  for (const auto verb : {Verb::info, Verb::stats, Verb::explain, Verb::pause, Verb::resume,
+                          Verb::close, Verb::check}) {
     const auto command = good(R"("command":")" + std::string(name(verb)) + R"(","disk":"7/51712")");
     EXPECT_EQ(command.verb, verb);
     EXPECT_EQ(command.disk, (DiskName{.domain = {7}, .device = {51712}}));
   }
+}
+
+TEST(Command, ChecksBitmapsOnlyWhenAsked) {
+  EXPECT_FALSE(good(R"("command":"check","disk":"7/1")").bitmaps);
+  EXPECT_TRUE(good(R"("command":"check","disk":"7/1","bitmaps":true)").bitmaps);
+  EXPECT_EQ(wrong_rest(R"("command":"check","disk":"7/1","bitmaps":1)"),
+            "bitmaps must be true or false");
+  EXPECT_EQ(wrong_rest(R"("command":"check")"), "check needs a disk");
+}
+
+TEST(Command, SnapshotsToAnAbsolutePath) {
+  EXPECT_EQ(good(R"("command":"snapshot","disk":"7/1","to":"/a b")").path, "/a b");
+  EXPECT_EQ(wrong_rest(R"("command":"snapshot","disk":"7/1")"), "snapshot needs to");
+  EXPECT_EQ(wrong_rest(R"("command":"snapshot","disk":"7/1","to":1)"), "to must be a string");
+  EXPECT_EQ(wrong_rest(R"("command":"snapshot","disk":"7/1","to":"a")"),
+            "to must be an absolute path");
+  EXPECT_EQ(wrong_rest(R"("command":"snapshot","disk":"7/1","to":"/\u0000")"),
+            "to must not contain control characters");
 }
 
 TEST(Command, NamesADiskByNumbersOrByNames) {

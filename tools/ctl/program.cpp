@@ -6,6 +6,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <functional>
 #include <sstream>
 #include <thread>
@@ -41,6 +42,8 @@ struct Run {
   unsigned count = 0;  // 0: until it is interrupted
   bool detach = false;
   bool close = false;
+  bool bitmaps = false;
+  std::string path;
   std::function<Expected<void>()> action;
 };
 
@@ -179,7 +182,7 @@ void add_limit(CLI::App& program, Run& run) {
 }
 
 void add_resize(CLI::App& program, Run& run) {
-  auto& command = add_command(program, "resize", "Makes a raw disk larger while its guest uses it",
+  auto& command = add_command(program, "resize", "Makes a disk larger while its guest uses it",
                               "resize web1:xvda 40G");
   add_disk(command, run);
   command.add_option("SIZE", run.size, "What it shall be: 40G, 500M, or bytes")->required();
@@ -189,6 +192,44 @@ void add_resize(CLI::App& program, Run& run) {
       if (!size) return fail(Errc::bad_spec, describe(size.error()));
       const Json message{
           {"command", "resize"}, {"disk", run.disk}, {"bytes", size->n * kSectorBytes}};
+      return ask_and_print(run, message, nothing);
+    };
+  });
+}
+
+// What is found goes to standard output, and that it is broken is a failure too.
+Expected<void> check(const Run& run) {
+  const auto result =
+      ask(run.place, {{"command", "check"}, {"disk", run.disk}, {"bitmaps", run.bitmaps}});
+  if (!result) return std::unexpected(result.error());
+  print(run, *result, show_check);
+  if (result->value("status", "") != "broken") return {};
+  return fail(Errc::bad_image, "the image of " + run.disk + " is broken");
+}
+
+void add_check(CLI::App& program, Run& run) {
+  auto& command =
+      add_command(program, "check", "Looks for what is wrong with a VHD; its guest waits for it",
+                  "check web1:xvda");
+  add_disk(command, run);
+  command.add_flag("--bitmaps", run.bitmaps, "Also read the bitmap of every block: takes longer");
+  command.callback([&run] { run.action = [&run] { return check(run); }; });
+}
+
+void add_snapshot(CLI::App& program, Run& run) {
+  auto& command = add_command(program, "snapshot",
+                              "Keeps what a disk holds, and goes on in a new child of its VHD",
+                              "snapshot web1:xvda --to /srv/web1-tuesday.vhd");
+  add_disk(command, run);
+  command.add_option("--to", run.path, "The new child, which the guest writes from now on")
+      ->option_text("FILE")
+      ->required();
+  command.callback([&run] {
+    run.action = [&run]() -> Expected<void> {
+      std::error_code error;
+      const auto path = std::filesystem::absolute(run.path, error);
+      if (error) return fail_os(error.value(), run.path);
+      const Json message{{"command", "snapshot"}, {"disk", run.disk}, {"to", path.string()}};
       return ask_and_print(run, message, nothing);
     };
   });
@@ -220,6 +261,8 @@ void add_commands(CLI::App& program, Run& run) {
              "pause web1:xvda", nothing);
   add_simple(program, run, "resume", "Goes on after a pause", "resume web1:xvda", nothing);
   add_resize(program, run);
+  add_check(program, run);
+  add_snapshot(program, run);
   add_limit(program, run);
   add_simple(program, run, "close", "Takes a disk away, once its guest lets go of it",
              "close web1:xvda", nothing);

@@ -173,4 +173,16 @@ std::string show_limits(const Json& result) {
                      number_of(result, "burst-ms"));
 }
 
+std::string show_check(const Json& result) {
+  std::string text;
+  const auto findings = result.find("findings");
+  if (findings != result.end() && findings->is_array()) {
+    for (const auto& one : *findings) {
+      text += fmt::format("{}: {} [{}]\n", printable(text_of(one, "severity")),
+                          printable(text_of(one, "text")), printable(text_of(one, "code")));
+    }
+  }
+  return text + printable(text_of(result, "status")) + "\n";
+}
+
 }  // namespace xenblk::ctl

@@ -15,5 +15,6 @@ std::string show_stats(const Json& result);
 // What they did between two answers that are `seconds` apart.
 std::string show_rates(const Json& before, const Json& after, double seconds);
 std::string show_limits(const Json& result);
+std::string show_check(const Json& result);
 
 }  // namespace xenblk::ctl

@@ -28,25 +28,20 @@ std::ptrdiff_t count_of(const vhd::CheckReport& report, FindingLevel level) {
   return std::ranges::count(report.findings, level, &vhd::Finding::level);
 }
 
-const char* status_of(const vhd::CheckReport& report) {
-  if (report.has_errors()) return "broken";
-  return count_of(report, FindingLevel::warning) > 0 ? "warnings" : "good";
-}
-
 void print_json_report(const std::string& path, const vhd::CheckReport& report) {
   Json findings = Json::array();
   for (const auto& one : report.findings) {
     findings.push_back(
         {{"severity", vhd::name_of(one.level)}, {"code", one.code}, {"text", one.text}});
   }
-  print_json({{"path", path}, {"status", status_of(report)}, {"findings", findings}});
+  print_json({{"path", path}, {"status", report.status()}, {"findings", findings}});
 }
 
 void print_report(const std::string& path, const vhd::CheckReport& report) {
   for (const auto& one : report.findings) {
     fmt::print("{}: {} [{}]\n", vhd::name_of(one.level), one.text, one.code);
   }
-  fmt::print("{}: {}\n", path, status_of(report));
+  fmt::print("{}: {}\n", path, report.status());
 }
 
 Outcome outcome_of(const std::string& path, const vhd::CheckReport& report) {

@@ -172,6 +172,13 @@ bool CheckReport::has_errors() const {
   return std::ranges::find(findings, FindingLevel::error, &Finding::level) != findings.end();
 }
 
+std::string_view CheckReport::status() const {
+  if (has_errors()) return "broken";
+  const bool warned =
+      std::ranges::find(findings, FindingLevel::warning, &Finding::level) != findings.end();
+  return warned ? "warnings" : "good";
+}
+
 bool CheckReport::has(std::string_view code) const {
   return std::ranges::find(findings, code, &Finding::code) != findings.end();
 }

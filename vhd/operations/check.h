@@ -29,6 +29,8 @@ struct CheckReport {
   std::vector<Finding> findings;  // of one code at most 100, and then how many more
   bool has_errors() const;
   bool has(std::string_view code) const;
+  // In one word: good, warnings or broken.
+  std::string_view status() const;
 };
 
 struct CheckOptions {

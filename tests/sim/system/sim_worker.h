@@ -152,6 +152,13 @@ class SimWorker final : public ringio::Worker {
       done();
     });
   }
+  void set_image(ringio::QueueId queue, std::shared_ptr<Image> image,
+                 std::function<void()> done) override {
+    commands_.push_back([this, queue, image = std::move(image), done = std::move(done)]() mutable {
+      core_.set_image(queue, std::move(image));
+      done();
+    });
+  }
   void age_grants(ringio::QueueId queue) override {
     commands_.push_back([this, queue] { core_.age_grants(queue); });
   }
