@@ -156,9 +156,22 @@ TEST_F(ConfigFile, NamesTheLineOfATimeThatIsNone) {
   write("workers = 2026-01-01Tx:");
   EXPECT_EQ(refusal(), path_ + ":1: this is no value that TOML has");
 }
+// toml++ says of these that they cannot come: what then happens is for the compiler to choose.
+TEST_F(ConfigFile, NamesTheLineOfALetterThatIsOutOfPlace) {
+  write("max-queues = 2\nworkers = \u00e4\n");
+  EXPECT_TRUE(refusal().starts_with(path_ + ":2: Error while parsing")) << refusal();
+  write("\u035a = 2\n");
+  EXPECT_TRUE(refusal().starts_with(path_ + ":1: Error while parsing")) << refusal();
+}
 TEST_F(ConfigFile, NamesTheLineOfAnUnknownKey) {
   write("max-queues = 2\nmax-rings = 3\n");
   EXPECT_EQ(refusal(), path_ + ":2: unknown key max-rings");
+}
+TEST_F(ConfigFile, SaysInOneLineWhatIsWrongWhateverItIsCalled) {
+  write("\"max\\nrings\" = 3\n");
+  EXPECT_EQ(refusal(), path_ + ":1: unknown key max?rings");
+  write("image-roots = [\"a\\u001bb\"]\n");
+  EXPECT_EQ(refusal(), path_ + ":1: image-roots: \"a?b\" is not an absolute path");
 }
 TEST_F(ConfigFile, RefusesAStringWhereANumberBelongs) {
   write("workers = \"two\"\n");

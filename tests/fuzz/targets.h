@@ -23,6 +23,11 @@ void ring(Input input);
 void session_nodes(Input input);
 void device_states(Input input);
 void device_paths(Input input);
+void journal_recovery(Input input);
+void journal_files(Input input);
+void control_line(Input input);
+void control_server(Input input);
+void config(Input input);
 
 struct Target {
   std::string_view name;
@@ -42,6 +47,11 @@ inline constexpr std::array kTargets{
     Target{"session_nodes", session_nodes},
     Target{"device_states", device_states},
     Target{"device_paths", device_paths},
+    Target{"journal_recovery", journal_recovery},
+    Target{"journal_files", journal_files},
+    Target{"control_line", control_line},
+    Target{"control_server", control_server},
+    Target{"config", config},
 };
 
 // Our own assertions say as little as they must; this one is for what a test expects.
