@@ -63,6 +63,9 @@ Expected<std::unique_ptr<Backend>> Backend::start(Xen& xen, EventLoop& loop, Bac
   if (auto started = backend->start_workers(xen); !started) {
     return std::unexpected(std::move(started.error()));
   }
+  if (auto started = backend->start_exports(); !started) {
+    return std::unexpected(std::move(started.error()));
+  }
   if (auto watched = backend->watch_store(xen); !watched) {
     return std::unexpected(std::move(watched.error()));
   }
@@ -89,13 +92,23 @@ Expected<void> Backend::start_workers(Xen& xen) {
   return {};
 }
 
+// Now and not with the first export: a confined process makes no more rings.
+Expected<void> Backend::start_exports() {
+  if (options_.export_directory.empty()) return {};
+  auto thread = nbd::ExportThread::start();
+  if (!thread) return std::unexpected(std::move(thread.error()));
+  exports_ = std::move(*thread);
+  return {};
+}
+
 Expected<void> Backend::watch_store(Xen& xen) {
   auto store = xen.open_store();
   if (!store) return std::unexpected(std::move(store.error()));
   store_ = std::move(*store);
   if (auto prepared = journals_.prepare(); !prepared) return prepared;
   journals_.remove_strays(*store_, options_.kinds);
-  services_.reset(new Services{loop_, *store_, workers_, opener_, journals_, log_, options_.offer,
+  services_.reset(new Services{loop_, *store_, workers_, opener_, journals_, log_, exports_.get(),
+                               options_.export_directory, options_.offer,
                                std::make_shared<std::atomic<std::uint64_t>>(), in_driver_domain()});
   services_->slow_request_ns->store(static_cast<std::uint64_t>(options_.slow_request.count()));
   // Each watch fires once when it is set, and that event is the initial scan.

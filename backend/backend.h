@@ -16,6 +16,7 @@
 #include "backend/image_opener.h"
 #include "backend/negotiation/offer.h"
 #include "backend/ring_journals.h"
+#include "nbd/export_thread.h"
 #include "ringio/worker.h"
 #include "xenblk/error.h"
 #include "xenblk/xen.h"
@@ -32,6 +33,9 @@ struct BackendOptions {
   // with them. Memory, not a disk: a file system that is lost with its guests. Empty: none, and
   // only a daemon that ended in good order can be followed.
   std::string journal_directory;
+  // Where the sockets lie at which disks are served to NBD clients. Empty: no disk is, and the
+  // thread for it is not started.
+  std::string export_directory;
   negotiation::Offer offer;
   std::uint32_t workers = 1;
   bool pin_workers = false;  // each to a CPU of its own, if there are as many
@@ -81,6 +85,7 @@ class Backend {
  private:
   Backend(EventLoop& loop, BackendOptions options, spdlog::logger& log);
   Expected<void> start_workers(Xen& xen);
+  Expected<void> start_exports();
   Expected<void> watch_store(Xen& xen);
   bool in_driver_domain();
   void read_events();
@@ -101,6 +106,7 @@ class Backend {
   WorkerPool workers_;
   const RingJournals journals_;
   ImageOpener opener_;
+  std::unique_ptr<nbd::ExportThread> exports_;
   std::unique_ptr<Services> services_;
   // One entry however often something changed: what a guest may write without end costs fixed
   // memory.

@@ -239,6 +239,8 @@ void Device::image_opened(Expected<std::shared_ptr<Image>> image) {
 }
 
 void Device::close_image() {
+  // Clients of the export go first: the image is closed when nobody uses it.
+  if (export_) return stop_export([this](const Expected<void>&) { close_image(); });
   if (drive_is_empty_) {
     image_.reset();
     own_.image = ImagePhase::none;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "backend/device_nodes.h"
 #include "backend/device_status.h"
@@ -19,6 +20,7 @@
 #include "backend/negotiation/paths.h"
 #include "backend/negotiation/session.h"
 #include "backend/ring_journals.h"
+#include "nbd/export.h"
 #include "xenblk/xen.h"
 
 namespace spdlog {
@@ -35,6 +37,8 @@ struct Services {
   ImageOpener& opener;
   const RingJournals& journals;
   spdlog::logger& log;
+  nbd::ExportThread* exports;  // none: disks are not exported
+  const std::string& export_directory;
   negotiation::Offer offer;  // to disks that are offered from now on
   std::shared_ptr<std::atomic<std::uint64_t>> slow_request_ns;  // 0: none is reported
   bool in_driver_domain = false;                                // not in domain 0
@@ -91,6 +95,14 @@ class Device {
   // live_snapshot.cpp: what the guest writes from now on goes to a new child of the image, which
   // `params` names then. Errors: refused, those of vhd::ImageRegistry::make_child and of publish().
   void snapshot(const std::string& child_path, Done done);
+  // Serves the disk to NBD clients until stop_export(), or until its image is closed; a guest may
+  // have it at the same time. `socket` is a name in the directory for it, or the whole path.
+  // Errors: refused (no image is open, or the disk is read-only, or exported already), bad_spec
+  // (the socket lies elsewhere), and those of nbd::Export::start.
+  Expected<void> start_export(const std::string& socket, Access access);
+  // `done`: no client is connected any more, and the socket is gone. Errors: refused (it is not
+  // exported).
+  void stop_export(Done done);
 
  private:
   enum class Progress : std::uint8_t { next, wait, gone };
@@ -110,6 +122,7 @@ class Device {
   void leave_drive_empty(const Error& error);
   bool must_wait(const Error& error);
   void close_image();
+  void export_stopped();
   void connect_rings();
   negotiation::Offer standing_offer() const;
   void rings_connected(Expected<void> result, const negotiation::Session& session);
@@ -154,7 +167,9 @@ class Device {
   // What the toolstack has put into the drive that the guest has, whether or not it could be
   // opened; none for disks that are no drives.
   std::optional<std::string> medium_;
-  bool drive_is_empty_ = false;  // image_ is an EmptyMedium
+  bool drive_is_empty_ = false;          // image_ is an EmptyMedium
+  std::unique_ptr<nbd::Export> export_;  // only while image_ is open or closing
+  std::vector<Done> export_ends_;        // those who wait for that; not empty: it is being stopped
   DiskRings rings_;
   std::shared_ptr<ringio::RateLimiter> limiter_ = std::make_shared<ringio::RateLimiter>();
   std::optional<SessionStatus> session_;  // of the rings that are connected

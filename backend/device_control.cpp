@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "backend/device.h"
+#include "backend/export_socket.h"
 #include "backend/store.h"
 
 namespace xenblk::backend {
@@ -49,6 +50,13 @@ DeviceStatus Device::status() const {
   if (own_.image == ImagePhase::open && image_) {
     status.image = image_->info();
     status.capacity = image_->capacity();
+  }
+  if (export_) {
+    const auto& counters = export_->counters();
+    status.exported = {.socket = export_->path(),
+                       .access = export_->read_only() ? Access::read_only : Access::read_write,
+                       .clients = counters.connections.load(),
+                       .requests = counters.requests.load()};
   }
   status.counters.assign(rings_.counters().begin(), rings_.counters().end());
   return status;
@@ -114,6 +122,42 @@ void Device::grow(SectorCount capacity, Done done) {
                           if (const auto device = self.lock()) (*device)->capacity_read(grown);
                           done({});
                         });
+}
+
+Expected<void> Device::start_export(const std::string& socket, Access access) {
+  if (services_.exports == nullptr) return fail(Errc::refused, "disks are not exported here");
+  if (own_.image != ImagePhase::open || detaching_) {
+    return fail(Errc::refused, "its image is not open");
+  }
+  if (drive_is_empty_) return fail(Errc::refused, "there is no medium");
+  if (auto free = not_changing(); !free) return free;
+  if (export_) return fail(Errc::refused, "it is exported already at " + export_->path());
+  if (access == Access::read_write && request_.access == Access::read_only) {
+    return fail(Errc::refused, "the disk is read-only");
+  }
+  const auto path = export_socket(services_.export_directory, socket);
+  if (!path) return std::unexpected(path.error());
+  auto started = nbd::Export::start(*services_.exports, image_, *path,
+                                    {.read_only = access == Access::read_only});
+  if (!started) return std::unexpected(std::move(started.error()));
+  export_ = std::move(*started);
+  report(Severity::info,
+         fmt::format("exported at {}, {}", *path, export_->read_only() ? "read-only" : "writable"));
+  return {};
+}
+
+void Device::stop_export(Done done) {
+  if (!export_) return done(fail(Errc::refused, "it is not exported"));
+  export_ends_.push_back(std::move(done));
+  if (export_ends_.size() > 1) return;
+  // The device waits for this before its image is closed, so it is still there.
+  export_->stop([this] { services_.loop.post([this] { export_stopped(); }); });
+}
+
+void Device::export_stopped() {
+  export_.reset();
+  report(Severity::info, "exported no more");
+  for (const auto& done : std::exchange(export_ends_, {})) done({});
 }
 
 void Device::report_slow(const ringio::SlowRequest& request) {

@@ -25,6 +25,14 @@ struct SessionStatus {
   bool persistent_grants = false;
 };
 
+// How the disk is served to NBD clients.
+struct ExportStatus {
+  std::string socket;
+  Access access = Access::read_only;
+  std::uint32_t clients = 0;  // connected now
+  std::uint64_t requests = 0;
+};
+
 struct DeviceStatus {
   negotiation::DeviceKey key;
   negotiation::Own own;
@@ -34,6 +42,7 @@ struct DeviceStatus {
   std::optional<ImageInfo> image;  // while it is open
   SectorCount capacity;            // of the open image, now
   std::optional<SessionStatus> session;
+  std::optional<ExportStatus> exported;
   bool paused = false;
   ringio::RateLimits limits;
   // One for each queue that is connected, or was last. Read them at any time: they are shared with

@@ -18,6 +18,8 @@ Expected<void> Device::can_change() const {
   }
   if (drive_is_empty_) return fail(Errc::refused, "there is no medium");
   if (auto free = not_changing(); !free) return free;
+  // Its clients could not be told to wait, and would go on with what was.
+  if (export_) return fail(Errc::refused, "it is exported: xenblkctl export DISK --stop ends that");
   if (own_.rings == RingPhase::connected || own_.rings == RingPhase::none) return {};
   return fail(Errc::refused, "its guest is just connecting or leaving");
 }

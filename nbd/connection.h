@@ -14,6 +14,7 @@
 
 #include "nbd/counters.h"
 #include "nbd/executor.h"
+#include "nbd/export_thread.h"
 #include "nbd/handshake.h"
 #include "nbd/terms.h"
 
@@ -22,7 +23,7 @@ namespace xenblk::nbd {
 struct ConnectionTag;
 using ConnectionHook = boost::intrusive::list_base_hook<boost::intrusive::tag<ConnectionTag>>;
 
-class Connection : public Task, public ConnectionHook {
+class Connection final : public Task, public ConnectionHook, public SocketObserver {
  public:
   struct Parts {
     Image& image;
@@ -39,9 +40,7 @@ class Connection : public Task, public ConnectionHook {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  int socket() const { return socket_; }
-  // What epoll said, edge-triggered.
-  void socket_events(std::uint32_t events) noexcept;
+  void socket_events(std::uint32_t events) noexcept override;
   // Takes no more requests; ends once the image has done what was begun. Replies are sent as far as
   // the client takes them at once.
   void stop() noexcept;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "nbd/counters.h"
+#include "nbd/export_thread.h"
 #include "xenblk/image.h"
 
 namespace xenblk::nbd {
@@ -23,15 +24,15 @@ struct ExportOptions {
   std::function<void()> last_client_left;
 };
 
-// Pinned. Has a thread of its own, which alone works for its clients.
+// Pinned. Its clients are worked for by `thread` alone, which is borrowed.
 class Export {
  public:
-  // Listens at `path` (mode 0600) once it returns. The image must stay open until stop() or the
-  // destructor has returned; each connection sees the size that it has when it connects. Errors:
-  // those of ListeningSocket::make, bad_spec (the name), unavailable (no io_uring), no_memory, io.
-  static Expected<std::unique_ptr<Export>> start(std::shared_ptr<Image> image,
+  // Listens at `path` (mode 0600) once it returns. The image must stay open until the export has
+  // stopped; each connection sees the size that it has when it connects. Waits for nobody. Errors:
+  // those of ListeningSocket::make, bad_spec (the name), no_memory.
+  static Expected<std::unique_ptr<Export>> start(ExportThread& thread, std::shared_ptr<Image> image,
                                                  const std::string& path, ExportOptions options);
-  // Stops.
+  // Stops, and waits for that, unless it has stopped.
   ~Export();
   Export(const Export&) = delete;
   Export& operator=(const Export&) = delete;
@@ -40,8 +41,12 @@ class Export {
   // way, and closes all connections: then nobody uses the image here. Waits for the image, never
   // for a client. Any thread but the export's; a second call does nothing.
   void stop();
+  // The same, without waiting here: `stopped` runs on the export's thread, which must not destroy
+  // the export. Once, and not beside stop().
+  void stop(std::function<void()> stopped);
 
   const std::string& path() const;
+  bool read_only() const;  // by its options
   const ExportCounters& counters() const;
 
  private:

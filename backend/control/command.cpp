@@ -15,10 +15,10 @@ using Json = nlohmann::json;
 
 namespace {
 
-constexpr std::array kVerbs{Verb::list,    Verb::info,  Verb::stats,    Verb::metrics,
-                            Verb::explain, Verb::pause, Verb::resume,   Verb::close,
-                            Verb::resize,  Verb::check, Verb::snapshot, Verb::limit,
-                            Verb::shutdown};
+constexpr std::array kVerbs{Verb::list,        Verb::info,    Verb::stats,    Verb::metrics,
+                            Verb::explain,     Verb::pause,   Verb::resume,   Verb::close,
+                            Verb::resize,      Verb::check,   Verb::snapshot, Verb::limit,
+                            Verb::export_disk, Verb::shutdown};
 
 // Less than a request of one page a second, or more than any device does, is a slip of the pen.
 constexpr std::uint64_t kLeastBandwidth = kPageBytes;
@@ -54,6 +54,7 @@ bool takes_disk(Verb verb) {
     case Verb::check:
     case Verb::snapshot:
     case Verb::limit:
+    case Verb::export_disk:
       return true;
   }
   return false;
@@ -113,8 +114,28 @@ Expected<void> take_path(const Json& value, Command& command) {
   return {};
 }
 
+Expected<void> take_export(const std::string& key, const Json& value, Command& command) {
+  if (key == "socket") {
+    if (!value.is_string() || value.get_ref<const std::string&>().empty()) {
+      return wrong("socket must be a path");
+    }
+    command.socket = value;
+    return {};
+  }
+  if (key == "writable") {
+    if (!value.is_boolean()) return wrong("writable must be true or false");
+    command.access = value.get<bool>() ? Access::read_write : Access::read_only;
+    return {};
+  }
+  if (key != "stop") return wrong(fmt::format("export takes no {}", negotiation::quoted(key)));
+  if (value != Json(true)) return wrong("stop must be true");
+  command.stop = true;
+  return {};
+}
+
 Expected<void> take(const std::string& key, const Json& value, Command& command) {
   if (key == "disk" && takes_disk(command.verb)) return take_disk(value, command);
+  if (command.verb == Verb::export_disk) return take_export(key, value, command);
   if (command.verb == Verb::limit) return take_limit(key, value, command);
   if (command.verb == Verb::resize && key == "bytes") {
     const auto bytes = number(key, value, kSectorBytes, kMostDiskBytes);
@@ -143,6 +164,12 @@ Expected<void> check_complete(const Command& command) {
   }
   if (command.verb == Verb::resize && command.capacity.n == 0) return wrong("resize needs bytes");
   if (command.verb == Verb::snapshot && command.path.empty()) return wrong("snapshot needs to");
+  if (command.verb == Verb::export_disk) {
+    const bool serve = !command.socket.empty();
+    if (serve == command.stop || (command.stop && command.access == Access::read_write)) {
+      return wrong("export needs a socket, or stop alone");
+    }
+  }
   if (command.verb != Verb::limit) return {};
   const bool some = command.operations_per_second || command.bytes_per_second || command.burst_ms;
   if (some == command.no_limits) {
@@ -179,6 +206,8 @@ std::string_view name(Verb verb) {
       return "snapshot";
     case Verb::limit:
       return "limit";
+    case Verb::export_disk:
+      return "export";
     case Verb::shutdown:
       return "shutdown";
   }

@@ -9,6 +9,7 @@
 
 #include "ringio/rate_limiter.h"
 #include "xenblk/error.h"
+#include "xenblk/image.h"
 #include "xenblk/units.h"
 
 namespace xenblk::control {
@@ -30,6 +31,7 @@ enum class Verb : std::uint8_t {
   check,
   snapshot,
   limit,
+  export_disk,
   shutdown,
 };
 std::string_view name(Verb verb);
@@ -59,6 +61,9 @@ struct Command {
   std::optional<std::uint64_t> bytes_per_second;
   std::optional<std::uint64_t> burst_ms;
   bool no_limits = false;
+  std::string socket;                 // export, unless it is to stop
+  Access access = Access::read_only;  // export: what clients may do
+  bool stop = false;                  // export
   ShutdownMode shutdown = ShutdownMode::detach;
 };
 

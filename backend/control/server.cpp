@@ -67,6 +67,7 @@ bool changes_something(Verb verb) {
     case Verb::resize:
     case Verb::snapshot:
     case Verb::limit:
+    case Verb::export_disk:
     case Verb::shutdown:
       return true;
   }

@@ -49,6 +49,7 @@ void Service::execute(const Command& command, Reply reply) {
     case Verb::check:
     case Verb::snapshot:
     case Verb::limit:
+    case Verb::export_disk:
       break;
   }
   reply.bad({Errc::bad_spec, 0, fmt::format("{} needs a disk", name(command.verb))});
@@ -83,12 +84,23 @@ void Service::execute_on(Device& device, const Command& command, Reply reply) {
       device.set_limits(limits);
       return reply.good(limits_json(limits));
     }
+    case Verb::export_disk:
+      return serve_clients(device, command, std::move(reply));
     case Verb::list:
     case Verb::metrics:
     case Verb::shutdown:
       break;
   }
   reply.bad({Errc::bad_spec, 0, fmt::format("{} takes no disk", name(command.verb))});
+}
+
+void Service::serve_clients(Device& device, const Command& command, Reply reply) {
+  if (command.stop) {
+    return device.stop_export([reply](const Expected<void>& ended) { reply.with(ended); });
+  }
+  const auto started = device.start_export(command.socket, command.access);
+  if (!started) return reply.bad(started.error());
+  reply.good(export_json(device.status()));
 }
 
 Expected<Device*> Service::find(const DiskName& name) {

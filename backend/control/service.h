@@ -34,6 +34,7 @@ class Service {
     Reply reply;
   };
   void execute_on(backend::Device& device, const Command& command, Reply reply);
+  void serve_clients(backend::Device& device, const Command& command, Reply reply);
   Expected<backend::Device*> find(const DiskName& name);
   std::string guest_name(DomainId domain);
   NamedDisk named(const backend::Device& device);

@@ -158,6 +158,14 @@ Json limits_json(const ringio::RateLimits& limits) {
           {"burst-ms", limits.burst_ns / 1'000'000}};
 }
 
+Json export_json(const DeviceStatus& status) {
+  if (!status.exported) return nullptr;
+  return {{"socket", status.exported->socket},
+          {"access", access_word(status.exported->access)},
+          {"clients", status.exported->clients},
+          {"requests", status.exported->requests}};
+}
+
 Json list_entry(const NamedDisk& disk) {
   auto json = names(disk);
   json["state"] = state_word(disk.status);
@@ -177,6 +185,7 @@ Json disk_info(const NamedDisk& disk) {
   json["negotiated"] = negotiated(status);
   json["offered"] = offered(status);
   json["limits"] = limits_json(status.limits);
+  json["export"] = export_json(status);
   return json;
 }
 

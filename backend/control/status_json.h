@@ -57,6 +57,7 @@ Json list_entry(const NamedDisk& disk);
 Json disk_info(const NamedDisk& disk);
 Json disk_stats(const NamedDisk& disk);
 Json check_json(const vhd::CheckReport& report);
+Json export_json(const backend::DeviceStatus& status);  // null: it is not exported
 Json limits_json(const ringio::RateLimits& limits);
 
 }  // namespace xenblk::control

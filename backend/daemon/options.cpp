@@ -127,6 +127,7 @@ Options combine(const Settings& line, const Settings& file) {
   backend.images.raw_parents = file.raw_parents.value_or(false);
   combine_confinement(file, options);
   backend.journal_directory = file.journal_directory.value_or(kDefaultJournals);
+  backend.export_directory = kStateDirectory;
   auto& polling = backend.worker.polling;
   polling.window = std::chrono::microseconds(
       choose(line.polling_window_us, file.polling_window_us, kDefaultPollingWindowUs));

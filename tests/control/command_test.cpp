@@ -131,6 +131,26 @@ TEST(Command, RefusesLimitsOfZeroAndNonsense) {
   EXPECT_EQ(limit(R"(,"burst-ms":0)"), "burst-ms must be a whole number from 1 to 60000");
 }
 
+TEST(Command, ExportsAtASocketOrStops) {
+  const auto rest = [](const std::string& more) {
+    return R"("command":"export","disk":"7/1")" + more;
+  };
+  const auto command = good(rest(R"(,"socket":"a.nbd")"));
+  EXPECT_EQ(command.socket, "a.nbd");
+  EXPECT_EQ(command.access, Access::read_only);
+  EXPECT_EQ(good(rest(R"(,"socket":"a","writable":true)")).access, Access::read_write);
+  EXPECT_TRUE(good(rest(R"(,"stop":true)")).stop);
+  for (const auto* more : {"", R"(,"socket":"a","stop":true)", R"(,"stop":true,"writable":true)"}) {
+    EXPECT_EQ(wrong_rest(rest(more)), "export needs a socket, or stop alone");
+  }
+  for (const auto* value : {"1", "\"\"", "null"}) {
+    EXPECT_EQ(wrong_rest(rest(",\"socket\":" + std::string(value))), "socket must be a path");
+  }
+  EXPECT_EQ(wrong_rest(rest(R"(,"socket":"a","writable":1)")), "writable must be true or false");
+  EXPECT_EQ(wrong_rest(rest(R"(,"stop":false)")), "stop must be true");
+  EXPECT_EQ(wrong_rest(rest(R"(,"bytes":1)")), "export takes no \"bytes\"");
+}
+
 TEST(Command, EndsTheDaemonInOneOfTwoWays) {
   EXPECT_EQ(good(R"("command":"shutdown")").shutdown, ShutdownMode::detach);
   EXPECT_EQ(good(R"("command":"shutdown","mode":"close")").shutdown, ShutdownMode::close);

@@ -24,8 +24,13 @@ class ExportTest : public ::testing::Test {
     image_->answer_all_from_now_on();
     if (export_) export_->stop();
   }
+  void SetUp() override {
+    auto thread = nbd::ExportThread::start();
+    ASSERT_TRUE(thread) << describe(thread.error());
+    thread_ = std::move(*thread);
+  }
   void serve(nbd::ExportOptions options = {}) {
-    auto started = nbd::Export::start(image_, path_, std::move(options));
+    auto started = nbd::Export::start(*thread_, image_, path_, std::move(options));
     ASSERT_TRUE(started) << describe(started.error());
     export_ = std::move(*started);
   }
@@ -38,6 +43,7 @@ class ExportTest : public ::testing::Test {
   TempDir dir_;
   std::string path_ = dir_.path("socket");
   std::shared_ptr<HeldImage> image_ = std::make_shared<HeldImage>(SectorCount{8 << 20 >> 9});
+  std::unique_ptr<nbd::ExportThread> thread_;
   std::unique_ptr<nbd::Export> export_;
   std::vector<std::unique_ptr<Client>> clients_;
 };
@@ -245,14 +251,16 @@ TEST_F(ExportTest, TheSocketIsForOurUserAndNotTakenFromOthers) {
   struct stat status = {};
   ASSERT_EQ(::stat(path_.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode, S_IFSOCK | 0600U);
-  const auto again = nbd::Export::start(image_, path_, {});
+  const auto again = nbd::Export::start(*thread_, image_, path_, {});
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error(), (Error{Errc::refused, 0, path_ + " is in use by another server"}));
   const auto file = dir_.make_file("file", 1);
-  EXPECT_EQ(nbd::Export::start(image_, file, {}).error(),
+  EXPECT_EQ(nbd::Export::start(*thread_, image_, file, {}).error(),
             (Error{Errc::refused, 0, file + " exists and is no socket"}));
-  EXPECT_EQ(nbd::Export::start(image_, std::string(108, 'x'), {}).error().code, Errc::bad_spec);
-  EXPECT_EQ(nbd::Export::start(image_, dir_.path("no/socket"), {}).error().code, Errc::not_found);
+  EXPECT_EQ(nbd::Export::start(*thread_, image_, std::string(108, 'x'), {}).error().code,
+            Errc::bad_spec);
+  EXPECT_EQ(nbd::Export::start(*thread_, image_, dir_.path("no/socket"), {}).error().code,
+            Errc::not_found);
 }
 
 TEST_F(ExportTest, ASocketThatAKilledServerLeftIsTakenOver) {

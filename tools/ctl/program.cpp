@@ -33,6 +33,9 @@ struct Run {
   bool json = false;
   std::string disk;
   std::string size;
+  std::string export_socket;
+  bool writable = false;
+  bool stop = false;
   std::uint64_t iops = 0;
   std::string bandwidth;
   std::uint64_t burst_ms = 0;
@@ -181,6 +184,33 @@ void add_limit(CLI::App& program, Run& run) {
       [&run, &command] { run.action = [&run, &command] { return limit(run, command); }; });
 }
 
+void add_export(CLI::App& program, Run& run) {
+  auto& command = add_command(program, "export", "Serves a disk to NBD clients, beside its guest",
+                              "export web1:xvda --socket /run/xenblk/web1.nbd");
+  add_disk(command, run);
+  // Not --socket itself, which is where the daemon listens, before the command.
+  auto* socket = command
+                     .add_option("--socket", run.export_socket,
+                                 "Where clients connect: a path or name in /run/xenblk")
+                     ->option_text("PATH");
+  auto* writable = command.add_flag("--writable", run.writable, "Clients may write");
+  command.add_flag("--stop", run.stop, "Disconnects the clients and serves no more")
+      ->excludes(socket)
+      ->excludes(writable);
+  command.callback([&run] {
+    run.action = [&run]() -> Expected<void> {
+      Json message{{"command", "export"}, {"disk", run.disk}};
+      if (run.stop == !run.export_socket.empty()) {
+        return fail(Errc::bad_spec, "export needs --socket or --stop");
+      }
+      if (run.stop) message["stop"] = true;
+      if (!run.stop) message["socket"] = run.export_socket;
+      if (run.writable) message["writable"] = true;
+      return ask_and_print(run, message, show_export);
+    };
+  });
+}
+
 void add_resize(CLI::App& program, Run& run) {
   auto& command = add_command(program, "resize", "Makes a disk larger while its guest uses it",
                               "resize web1:xvda 40G");
@@ -264,6 +294,7 @@ void add_commands(CLI::App& program, Run& run) {
   add_check(program, run);
   add_snapshot(program, run);
   add_limit(program, run);
+  add_export(program, run);
   add_simple(program, run, "close", "Takes a disk away, once its guest lets go of it",
              "close web1:xvda", nothing);
   add_shutdown(program, run);

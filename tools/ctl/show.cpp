@@ -185,4 +185,10 @@ std::string show_check(const Json& result) {
   return text + printable(text_of(result, "status")) + "\n";
 }
 
+// What QEMU and nbdinfo take.
+std::string show_export(const Json& result) {
+  const auto socket = result.is_object() ? text_of(result, "socket") : "";
+  return socket.empty() ? "" : fmt::format("nbd+unix:///?socket={}\n", printable(socket));
+}
+
 }  // namespace xenblk::ctl

@@ -16,5 +16,6 @@ std::string show_stats(const Json& result);
 std::string show_rates(const Json& before, const Json& after, double seconds);
 std::string show_limits(const Json& result);
 std::string show_check(const Json& result);
+std::string show_export(const Json& result);
 
 }  // namespace xenblk::ctl

@@ -79,7 +79,9 @@ Outcome export_image(const Options& options) {
   const EndOfWork end;
   nbd::ExportOptions settings{.name = options.name, .read_only = options.read_only};
   if (!options.persistent) settings.last_client_left = [&end] { end.last_client_left(); };
-  auto served = nbd::Export::start(image->share(), options.socket, std::move(settings));
+  const auto thread = nbd::ExportThread::start();
+  if (!thread) return std::unexpected(thread.error());
+  auto served = nbd::Export::start(**thread, image->share(), options.socket, std::move(settings));
   if (!served) return std::unexpected(served.error());
   fmt::print("{}\n", options.socket);
   // Whoever waits for this line may connect.
