@@ -35,6 +35,10 @@ Sabotage sabotage_named(const std::string& name) {
   if (name == "request_lost") return Sabotage::request_lost;
   if (name == "read_too_early") return Sabotage::read_too_early;
   if (name == "write_misplaced") return Sabotage::write_misplaced;
+  if (name == "answered_twice") return Sabotage::answered_twice;
+  if (name == "fetched_twice") return Sabotage::fetched_twice;
+  if (name == "unmapped_late") return Sabotage::unmapped_late;
+  if (name == "slot_leaked") return Sabotage::slot_leaked;
   return Sabotage::none;
 }
 
@@ -54,9 +58,9 @@ Simulation system_simulation(const std::string& sabotage, bool verbose) {
               [all](double) {
                 return fmt::format(
                     "{} requests ({} wrong on purpose, {} failed for a fault), {} abuses, {} "
-                    "crashes looked at, {} restarts, {} connections",
+                    "crashes looked at, {} restarts, {} kills, {} connections",
                     all->requests, all->refused, all->failed, all->abuses, all->crashes,
-                    all->restarts, all->connections);
+                    all->restarts, all->kills, all->connections);
               }};
 }
 

@@ -92,8 +92,9 @@ int run(int argc, char** argv) {
   app.add_option("--seeds", options.seeds, "how many");
   app.add_option("--minutes", options.minutes, "for how long; 1 if nothing else is said");
   app.add_option("--sabotage", options.sabotage, "with a bug built in that must be found (system)")
-      ->check(CLI::IsMember(
-          {"none", "flush_dropped", "request_lost", "read_too_early", "write_misplaced"}));
+      ->check(CLI::IsMember({"none", "flush_dropped", "request_lost", "read_too_early",
+                             "write_misplaced", "answered_twice", "fetched_twice", "unmapped_late",
+                             "slot_leaked"}));
   app.add_flag("--verbose", options.verbose, "the daemon's log (system)");
   try {
     app.parse(argc, argv);

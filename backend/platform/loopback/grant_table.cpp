@@ -81,6 +81,13 @@ void LoopbackGrantTable::unmap(std::byte* address, std::size_t pages) noexcept {
   mapped_.erase(found);
 }
 
+void LoopbackGrantTable::release_all() noexcept {
+  while (!mapped_.empty()) {
+    const auto& [address, mapped] = *mapped_.begin();
+    unmap(address, mapped.refs.size());
+  }
+}
+
 void LoopbackGrantTable::copy(DomainId peer, std::span<GrantCopy> segments,
                               CopyDirection direction) {
   const SingleCaller::Inside inside(caller_);

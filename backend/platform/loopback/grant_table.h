@@ -25,6 +25,9 @@ class LoopbackGrantTable final : public GrantTable {
   Expected<GrantMapping> map(DomainId peer, std::span<const GrantRef> refs, Access access) override;
   void copy(DomainId peer, std::span<GrantCopy> segments, CopyDirection direction) override;
 
+  // As the kernel does when the process has died: unmaps what is mapped, whoever thinks to own it.
+  void release_all() noexcept;
+
  private:
   struct Mapped {
     std::shared_ptr<GuestDomain> guest;

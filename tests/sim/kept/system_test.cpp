@@ -33,6 +33,7 @@ TEST(System, HoldsForTheFirstSeeds) {
   // About one in three seeds has restarts.
   if (kSeeds > 20) {
     EXPECT_GT(all.restarts, 0U);
+    EXPECT_GT(all.kills, kSeeds / 4);
   }
 }
 
@@ -57,7 +58,9 @@ TEST(System, DoesTheSameForTheSameSeed) {
 class Bugs : public testing::TestWithParam<Sabotage> {};
 INSTANTIATE_TEST_SUITE_P(Each, Bugs,
                          testing::Values(Sabotage::flush_dropped, Sabotage::request_lost,
-                                         Sabotage::read_too_early, Sabotage::write_misplaced));
+                                         Sabotage::read_too_early, Sabotage::write_misplaced,
+                                         Sabotage::answered_twice, Sabotage::fetched_twice,
+                                         Sabotage::unmapped_late, Sabotage::slot_leaked));
 
 TEST_P(Bugs, AreFound) {
   for (std::uint64_t seed = 1; seed <= 200; ++seed) {

@@ -13,6 +13,10 @@ enum class Sabotage : std::uint8_t {
   request_lost,     // one request in a hundred is never answered by the image
   read_too_early,   // a page is copied to the guest only after its request was answered
   write_misplaced,  // one write in fifty lands a sector too early
+  answered_twice,   // the last response of a pass is there a second time
+  fetched_twice,    // a page's grant is read again from the ring's slot after it was checked
+  unmapped_late,    // pages of a request stay mapped until after its response
+  slot_leaked,      // one request slot in fifty is never given back
 };
 
 struct SystemPlan {
@@ -30,6 +34,7 @@ struct SystemResult {
   std::uint64_t abuses = 0;    // things that hostile guests did
   std::uint64_t crashes = 0;   // moments at which the storage was looked at as a crash leaves it
   std::uint64_t restarts = 0;
+  std::uint64_t kills = 0;  // of the daemon, each followed by the next one
   std::uint64_t connections = 0;
 
   void add(const SystemResult& more) {
@@ -39,6 +44,7 @@ struct SystemResult {
     abuses += more.abuses;
     crashes += more.crashes;
     restarts += more.restarts;
+    kills += more.kills;
     connections += more.connections;
   }
 };

@@ -42,9 +42,10 @@ IoStatus read_all(Image& image, std::span<std::byte> data) {
 // One user's view of the image, and the place where an image can be given a bug.
 class SimDisk::User final : public Image {
  public:
-  explicit User(SimDisk& disk) : disk_(disk) { ++disk_.users_; }
+  explicit User(SimDisk& disk) : disk_(disk), death_(disk.deaths_) { ++disk_.users_; }
   ~User() override {
-    if (!finished_) disk_.wrong_ = "an image was dropped before it was finished";
+    if (!finished_ && death_ == disk_.deaths_)
+      disk_.wrong_ = "an image was dropped before it was finished";
   }
   const ImageInfo& info() const override { return disk_.image_->info(); }
   SectorCount capacity() const override { return disk_.image_->capacity(); }
@@ -78,6 +79,10 @@ class SimDisk::User final : public Image {
         break;
       case Sabotage::none:
       case Sabotage::read_too_early:
+      case Sabotage::answered_twice:
+      case Sabotage::fetched_twice:
+      case Sabotage::unmapped_late:
+      case Sabotage::slot_leaked:
         break;
     }
     disk_.image_->submit(request);
@@ -85,6 +90,7 @@ class SimDisk::User final : public Image {
 
  private:
   SimDisk& disk_;
+  const std::uint64_t death_;  // belongs to users before the next one
   bool finished_ = false;
 };
 
@@ -136,6 +142,14 @@ Expected<void> SimDisk::finish_user() {
   auto finished = image_->finish();
   image_.reset();
   return finished;
+}
+
+// What the dead had in memory is gone, with whatever was under way in it.
+void SimDisk::lose_users() {
+  static auto& dead = *new std::vector<std::unique_ptr<Image>>;
+  if (image_) dead.push_back(std::move(image_));
+  users_ = 0;
+  ++deaths_;
 }
 
 void SimDisk::change_room() {

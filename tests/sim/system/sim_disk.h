@@ -29,6 +29,8 @@ class SimDisk {
   // As ImageOpener::OpenImage; each user finishes and drops what it gets.
   Expected<std::shared_ptr<Image>> open(Access access);
   std::size_t users() const { return users_; }
+  // The process that has it open has died.
+  void lose_users();
 
   power_cut::SimStorage& storage() { return *storage_; }
   power_cut::SectorModel& model() { return model_; }
@@ -58,6 +60,7 @@ class SimDisk {
   std::unique_ptr<power_cut::StorageFiles> files_;
   std::unique_ptr<Image> image_;  // while it has users
   std::size_t users_ = 0;
+  std::uint64_t deaths_ = 0;  // of users
   bool holds_anything_ = false;
   bool faults_over_ = false;
   std::uint64_t crashes_ = 0;

@@ -10,6 +10,9 @@
 #include "tests/sim/system/honest_guest.h"
 #include "tests/sim/system/hostile_guest.h"
 #include "tests/sim/system/sim_worker.h"
+#include "tests/sim/system/sim_xen.h"
+#include "tests/sim/system/slot_leak.h"
+#include "tests/vhd/temp_dir.h"
 
 namespace xenblk::sim {
 namespace {
@@ -27,6 +30,8 @@ struct Weather {
   bool store_conflicts = false;
   bool storage_stalls = false;
   bool restarts = false;
+  bool kills = false;
+  bool watch_storms = false;
   bool removals = false;
   std::uint64_t honest = 1;
   std::uint64_t hostile = 0;
@@ -42,6 +47,8 @@ Weather choose_weather(Dice& dice) {
   weather.restarts = dice.one_in(2);
   weather.removals = dice.one_in(3);
   weather.events_get_lost = dice.one_in(4);
+  weather.kills = dice.one_in(3);
+  weather.watch_storms = dice.one_in(4);
   if (weather.quiet) return weather;
   weather.storage = {.errors = dice.one_in(2), .no_room = dice.one_in(3)};
   weather.grants_fail = dice.one_in(3);
@@ -65,6 +72,9 @@ class System {
   bool all_ended();
   bool run_until(const std::function<bool()>& done, int steps);
   void stop_daemon();
+  void kill_daemon();
+  void replace_daemon();
+  void make_grants_fail();
   void check_nothing_left();
   void interfere();
   void fail(const std::string& wrong) {
@@ -80,6 +90,7 @@ class System {
   Trace trace_;
   SystemResult result_;
   loopback::LoopbackXen xen_;
+  SimXen daemons_xen_{xen_.host(), dice_, weather_.watch_storms};
   loopback::LoopbackToolstack toolstack_{xen_};
   std::map<std::string, std::unique_ptr<SimDisk>> disks_;  // by params
   std::vector<std::unique_ptr<HonestGuest>> honest_;
@@ -91,11 +102,17 @@ class System {
   std::unique_ptr<backend::EventLoop> loop_ = std::move(*backend::EventLoop::make());
   std::unique_ptr<backend::Backend> backend_;
   backend::BackendOptions options_;
+  std::optional<xenblk::test::TempDir> journals_;
 };
 
 System::System(const SystemPlan& plan)
     : plan_(plan), dice_(plan.seed * 0x9e3779b97f4a7c15 + 1), weather_(choose_weather(dice_)) {
   make_guests();
+  leak_slots(plan.sabotage == Sabotage::slot_leaked);
+  if (weather_.kills) {
+    journals_.emplace();
+    options_.journal_directory = journals_->path("journal");
+  }
   for (const auto& [params, disk] : disks_) workers_.storages.push_back(&disk->storage());
   workers_.interfere = [this] { interfere(); };
   workers_.touched = [this](DomainId peer, GrantRef page) {
@@ -241,14 +258,7 @@ void System::make_trouble() {
   auto& faults = xen_.faults();
   switch (dice_.below(5)) {
     case 0:
-      if (!weather_.grants_fail) return;
-      faults.refuse_copy.set(static_cast<std::uint32_t>(1 + dice_.below(20)));
-      // A daemon that cannot map a ring that it takes over cannot answer what is in it.
-      if (weather_.restarts) return;
-      if (dice_.one_in(4)) faults.refuse_map.set(1);
-      if (dice_.one_in(4)) faults.map_without_memory.set(1);
-      if (dice_.one_in(4)) faults.refuse_bind.set(1);
-      return;
+      return make_grants_fail();
     case 1:
       if (!weather_.events_get_lost) return;
       return dice_.one_in(2) ? faults.lost_events.set(1) : faults.doubled_events.set(2);
@@ -261,16 +271,36 @@ void System::make_trouble() {
       return;
     }
     default:
-      if (!weather_.restarts || !dice_.one_in(4)) return;
-      stop_daemon();
-      if (result_.wrong.empty()) start_daemon();
-      ++result_.restarts;
-      return;
+      return replace_daemon();
   }
 }
 
+void System::make_grants_fail() {
+  if (!weather_.grants_fail) return;
+  auto& faults = xen_.faults();
+  faults.refuse_copy.set(static_cast<std::uint32_t>(1 + dice_.below(20)));
+  // A daemon that cannot map a ring that it takes over cannot answer what is in it.
+  if (weather_.restarts || weather_.kills) return;
+  if (dice_.one_in(4)) faults.refuse_map.set(1);
+  if (dice_.one_in(4)) faults.map_without_memory.set(1);
+  if (dice_.one_in(4)) faults.refuse_bind.set(1);
+}
+
+void System::replace_daemon() {
+  if (weather_.kills && dice_.one_in(2)) {
+    kill_daemon();
+    ++result_.kills;
+  } else if (weather_.restarts && dice_.one_in(4)) {
+    stop_daemon();
+    ++result_.restarts;
+  } else {
+    return;
+  }
+  if (result_.wrong.empty()) start_daemon();
+}
+
 void System::start_daemon() {
-  auto started = backend::Backend::start(xen_.host(), *loop_, options_, *log_);
+  auto started = backend::Backend::start(daemons_xen_, *loop_, options_, *log_);
   if (!started) return fail("the daemon does not start: " + describe(started.error()));
   backend_ = std::move(*started);
 }
@@ -293,7 +323,19 @@ void System::stop_daemon() {
   }
   if (!detached) return fail("the daemon does not detach: " + where());
   check_nothing_left();
+  if (!result_.wrong.empty()) return;
   backend_.reset();
+  loop_ = std::move(*backend::EventLoop::make());
+}
+
+// As SIGKILL. What the daemon was made of stays in memory, as a process has no last words.
+void System::kill_daemon() {
+  static auto& dead = *new std::vector<std::unique_ptr<backend::Backend>>;
+  for (auto* worker : std::vector(workers_.workers)) worker->die();
+  daemons_xen_.store().die();
+  for (const auto& [params, disk] : disks_) disk->lose_users();
+  dead.push_back(std::move(backend_));
+  aside_.clear();
   loop_ = std::move(*backend::EventLoop::make());
 }
 
@@ -349,6 +391,7 @@ std::string System::where() {
 SystemResult run_system(const SystemPlan& plan) {
   auto system = std::make_unique<System>(plan);
   auto result = system->run();
+  leak_slots(false);
   // Where something is wrong the parts cannot be taken down in order; they stay as they are.
   static std::vector<std::unique_ptr<System>>& wrecks = *new std::vector<std::unique_ptr<System>>;
   if (!result.wrong.empty()) wrecks.push_back(std::move(system));

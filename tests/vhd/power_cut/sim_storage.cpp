@@ -229,6 +229,11 @@ bool SimEngine::poll() {
   return true;
 }
 
+void SimEngine::finish_unheard() {
+  for (const auto& queued : queue_) queued.op->done = [](IoOp&) noexcept {};
+  while (!queue_.empty()) poll();
+}
+
 std::int64_t SimEngine::perform(const Queued& queued) {
   auto& op = *queued.op;
   if (const int error = storage_.fault ? storage_.fault(op) : 0; error != 0) return fail(op, error);

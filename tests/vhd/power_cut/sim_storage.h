@@ -136,6 +136,8 @@ class SimEngine final : public test::TestEngine {
   void submit(IoOp& op) noexcept override;
   bool poll() override;
   std::size_t in_flight() const { return queue_.size(); }
+  // Whoever asked has died: what was asked for is done all the same, in any order.
+  void finish_unheard();
 
  private:
   struct Queued {
