@@ -262,6 +262,7 @@ void Device::connect_rings() {
   const auto session = negotiation::negotiate(*offered_, nodes);
   if (!session) return rings_connected(std::unexpected(session.error()), {});
   const RingPlan plan{.peer = key_.domain,
+                      .device = key_.device,
                       .image = image_,
                       .access = request_.access,
                       .logical_sector_bytes = offered_->logical_sector_bytes,

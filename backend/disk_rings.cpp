@@ -23,6 +23,7 @@ void DiskRings::connect_one(const negotiation::Session& session, const RingPlan&
   auto& worker = pool_.take();
   counters_.push_back(std::make_shared<ringio::QueueCounters>());
   ringio::QueueSetup setup{.peer = plan.peer,
+                           .device = plan.device,
                            .layout = session.layout,
                            .ring_refs = session.queues[index].ring_refs,
                            .remote_port = session.queues[index].port,

@@ -24,6 +24,7 @@ struct WorkerPool {
 // What the rings of a disk have in common.
 struct RingPlan {
   DomainId peer;
+  DeviceId device;
   std::shared_ptr<Image> image;
   Access access = Access::read_only;
   std::uint32_t logical_sector_bytes = kSectorBytes;

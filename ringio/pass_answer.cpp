@@ -2,6 +2,7 @@
 #include <cassert>
 
 #include "ringio/plan.h"
+#include "ringio/probes.h"
 #include "ringio/worker_core.h"
 
 namespace xenblk::ringio {
@@ -80,6 +81,7 @@ void WorkerCore::answer(RequestSlot& slot) noexcept {
   } else if (slot.status == IoStatus::okay) {
     queue.refusals().spend(now_);  // not the image's failure but the guest's
   }
+  probe_answered(slot, now_);
   const bool was_barrier = slot.request.op == blkif::Op::write_barrier;
   queue.leave(slot);
   for (std::byte** buffer : {&slot.data, &slot.table}) {

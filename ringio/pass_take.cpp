@@ -3,6 +3,7 @@
 #include <cassert>
 
 #include "ringio/plan.h"
+#include "ringio/probes.h"
 #include "ringio/worker_core.h"
 
 namespace xenblk::ringio {
@@ -163,6 +164,7 @@ void WorkerCore::refuse(Queue& queue, InFlightJournal::Index entry,
 }
 
 void WorkerCore::begin(RequestSlot& slot) noexcept {
+  probe_taken(slot);
   if (slot.request.indirect) {
     slot.go(Step::table_in);
     slot.queue->guest->tables.push_back(slot);

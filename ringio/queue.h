@@ -46,6 +46,7 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   QueueId id() const { return id_; }
   EventPort port() const { return port_; }
   DomainId peer() const { return setup_.peer; }
+  DeviceId device() const { return setup_.device; }
   blkif::Layout layout() const { return setup_.layout; }
   const Limits& limits() const { return limits_; }
   Image& image() const { return *setup_.image; }
