@@ -15,6 +15,7 @@
 #include "backend/daemon/confinement/confinement.h"
 #include "backend/daemon/demo/demo_guest.h"
 #include "backend/daemon/demo/loopback_host.h"
+#include "backend/daemon/demo/soak.h"
 #include "vhd/create.h"
 
 namespace {
@@ -26,6 +27,7 @@ using demo::GuestReport;
 struct Options {
   std::uint64_t mib_per_guest = 32;
   std::string directory = "/tmp";
+  double soak_minutes = 0;
   bool confined = false;
   bool verbose = false;
 };
@@ -122,6 +124,17 @@ bool run_guests(loopback::LoopbackXen& xen, const std::vector<GuestPlan>& plans)
   return std::ranges::all_of(reports, [](const auto& report) { return report.failure.empty(); });
 }
 
+bool run_soak(loopback::LoopbackXen& xen, const std::vector<GuestPlan>& plans,
+              const backend::BackendOptions& options, spdlog::logger& log, double minutes) {
+  const auto report =
+      demo::soak(xen, plans, options, log, std::chrono::seconds(static_cast<int>(minutes * 60)));
+  fmt::print(
+      "{} rounds, {} restarts under guests, {} MiB verified, {} descriptors and {} MiB held: {}\n",
+      report.rounds, report.restarts, report.bytes_verified >> 20, report.descriptors,
+      report.memory_bytes >> 20, report.failure.empty() ? "nothing has grown" : report.failure);
+  return report.failure.empty();
+}
+
 Expected<bool> run(const Options& options) {
   const ScratchDirectory scratch(options.directory);
   if (scratch.path().empty()) return fail_os(errno, options.directory);
@@ -143,8 +156,14 @@ Expected<bool> run(const Options& options) {
     auto confined = daemon::confine_before_threads(confinement, log);
     if (!confined) return std::unexpected(std::move(confined.error()));
   }
-  auto host = demo::LoopbackHost::start(
-      xen, {.offer = {.max_ring_order = 4, .max_queues = 4}, .workers = 2}, log);
+  const backend::BackendOptions backend{
+      .journal_directory = options.soak_minutes > 0 ? scratch.path() + "/journal" : "",
+      .offer = {.max_ring_order = 4, .max_queues = 4},
+      .workers = 2};
+  if (options.soak_minutes > 0) {
+    return run_soak(xen, plans, backend, log, options.soak_minutes);
+  }
+  auto host = demo::LoopbackHost::start(xen, backend, log);
   if (!host) return std::unexpected(std::move(host.error()));
   if (options.confined) {
     auto confined = daemon::confine_after_start(confinement);
@@ -171,6 +190,10 @@ int main(int argc, char** argv) {
   app.add_option("--mib", options.mib_per_guest, "Size of each guest's disk in MiB [32]")
       ->check(CLI::Range(1, 4096));
   app.add_option("--directory", options.directory, "Where the images are made [/tmp]");
+  app.add_option(
+      "--minutes", options.soak_minutes,
+      "Instead, for as long: guests come and go while the daemon is replaced under them, "
+      "and nothing may grow");
   app.add_flag("--confined", options.confined,
                "Like xenblkd: files, capabilities and system calls only as needed");
   app.add_flag("-v,--verbose", options.verbose, "Log every step to stderr");
