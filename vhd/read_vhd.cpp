@@ -21,13 +21,21 @@ Expected<VhdContents> read_fixed(Footers footers) {
   return VhdContents{.capacity = {bytes / kSectorBytes}, .fixed_footers = std::move(footers)};
 }
 
+bool made_by_old_tap(const Footer& footer) {
+  return footer.creator_name() == std::string_view("tap\0", 4) &&
+         footer.creator_version == kOldTapVersion;
+}
+
+std::unexpected<Error> old_tap() {
+  return fail(Errc::unsupported_image, "footer: made by blktap 0.1, whose bitmaps are different");
+}
+
 Expected<VhdContents> read_blocks(File& file, Footers footers) {
-  if (footers.chosen.creator_name() == std::string_view("tap\0", 4) &&
-      footers.chosen.creator_version == kOldTapVersion) {
-    return fail(Errc::unsupported_image, "footer: made by blktap 0.1, whose bitmaps are different");
-  }
+  if (made_by_old_tap(footers.chosen)) return old_tap();
   auto layout = read_vhd_layout(file, std::move(footers));
   if (!layout) return std::unexpected(layout.error());
+  // A repair would keep the one at the end, unless a block covers it.
+  if (layout->footers.at_end && made_by_old_tap(*layout->footers.at_end)) return old_tap();
   const auto capacity = layout->capacity;
   return VhdContents{.capacity = capacity, .layout = std::move(*layout)};
 }

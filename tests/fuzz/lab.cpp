@@ -211,6 +211,11 @@ void Lab::resize(Reader& reader) {
   const auto change = reader.u16();
   const auto near = before + change % 4096U * (change % 2 == 0 ? 1U : block_sectors_);
   const auto target = change >= 0x8000 ? near : before - std::min(before, near - before);
+  // The last image may be one that had larger children.
+  auto reading = last_file(Access::read_only);
+  const auto contents = vhd::read_vhd(reading);
+  const bool has_blocks = contents && contents->layout;
+  if (has_blocks && target / contents->layout->shape.block_sectors() > kBlocksMax) return;
   last().changes_left = choose_failure(reader);
   test::MemoryStore journal;
   auto file = last_file(Access::read_write);

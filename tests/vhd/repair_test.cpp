@@ -153,6 +153,14 @@ TEST_F(CheckAndRepair, FindWhatIsRefusedForItsMaker) {
   EXPECT_EQ(check_it(),
             "error not_served: footer: made by blktap 0.1, whose bitmaps are different\n");
 }
+TEST_F(CheckAndRepair, FindWhatIsRefusedForItsMakerInTheFooterThatWouldBeKept) {
+  auto footer = forgery_.footer;
+  std::ranges::copy(std::string_view("tap\0", 4), footer.creator.begin());
+  footer.creator_version = 1;
+  forgery_.write(forgery_.end, write_footer(footer));
+  EXPECT_EQ(forgery_.error(Access::read_only).text,
+            "footer: made by blktap 0.1, whose bitmaps are different");
+}
 TEST_F(CheckAndRepair, SayWhyAnImageIsBeyondRepair) {
   forgery_.write(512, test::Bytes(1024));
   EXPECT_EQ(check_it(), "error header_bad: header at 0x200: cookie is not 'cxsparse'\n");
