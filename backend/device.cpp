@@ -246,6 +246,10 @@ void Device::close_image() {
     own_.image = ImagePhase::none;
     return;
   }
+  if (std::exchange(merging_, false)) {
+    merge_->state = MergeStatus::State::failed;
+    merge_->failure = "the disk was closed before all was merged";
+  }
   services_.opener.close(std::exchange(image_, {}), [this](const Expected<void>& closed) {
     if (!closed) report(Severity::error, fmt::format("closing: {}", describe(closed.error())));
     own_.image = ImagePhase::none;

@@ -92,6 +92,9 @@ class Device {
   // Looks at the image while its guest waits. Errors: refused, those of vhd::ImageRegistry::check.
   using CheckDone = std::function<void(Expected<vhd::CheckReport>)>;
   void check(const vhd::CheckOptions& options, CheckDone done);
+  // live_coalesce.cpp: begins to merge the image into its parent, no faster than this (0: at once).
+  // `done`: it is under way. Errors: refused, those of vhd::ImageRegistry::open_merge_parent.
+  void coalesce(std::uint64_t bytes_per_second, Done done);
   // live_snapshot.cpp: what the guest writes from now on goes to a new child of the image, which
   // `params` names then. Errors: refused, those of vhd::ImageRegistry::make_child and of publish().
   void snapshot(const std::string& child_path, Done done);
@@ -133,6 +136,7 @@ class Device {
   // image_change.cpp: what is done to the image between two requests.
   Expected<void> can_change() const;
   Expected<void> not_changing() const;
+  Expected<void> not_merging() const;
   void resize_between(SectorCount capacity, Done done);
   void change_image(ImageOpener::ImageChange change, Done done);
   void take_image_away(std::function<void()> taken);
@@ -143,6 +147,12 @@ class Device {
   void move_back(const std::shared_ptr<Snapshot>& plan, std::shared_ptr<Image> child,
                  const Error& reason);
   void note_successor(const Snapshot& plan);
+  void begin_merge(const std::shared_ptr<vhd::ImageRegistry::MergeParent>& parent,
+                   std::uint64_t bytes_per_second, const Done& done);
+  void merge_ended(const Expected<void>& ended);
+  void go_on_in_parent();
+  void abort_merge(const Error& reason);
+  void merge_over(vhd::Changed changed, const std::optional<Error>& reason);
   Expected<void> name_image(const std::string& params);
   void give_image_back(const std::function<void()>& given);
   void capacity_read(const Expected<SectorCount>& capacity);
@@ -186,7 +196,9 @@ class Device {
   unsigned waits_ = 0;  // for what that daemon has yet to let go of
   bool watching_ = false;
   bool paused_ = false;
-  bool changing_ = false;  // image_ is away; nothing else is done until it is back
+  bool merging_ = false;              // image_ is a vhd::MergingImage
+  std::optional<MergeStatus> merge_;  // the last one
+  bool changing_ = false;             // image_ is away; nothing else is done until it is back
 };
 
 }  // namespace xenblk::backend

@@ -45,6 +45,7 @@ DeviceStatus Device::status() const {
                       .failure = failure_,
                       .offer = offered_,
                       .session = session_,
+                      .merge = merge_,
                       .paused = paused_,
                       .limits = limiter_->get()};
   if (own_.image == ImagePhase::open && image_) {
@@ -131,6 +132,7 @@ Expected<void> Device::start_export(const std::string& socket, Access access) {
   }
   if (drive_is_empty_) return fail(Errc::refused, "there is no medium");
   if (auto free = not_changing(); !free) return free;
+  if (auto whole = not_merging(); !whole) return whole;
   if (export_) return fail(Errc::refused, "it is exported already at " + export_->path());
   if (access == Access::read_write && request_.access == Access::read_only) {
     return fail(Errc::refused, "the disk is read-only");

@@ -13,6 +13,7 @@
 #include "backend/negotiation/paths.h"
 #include "ringio/counters.h"
 #include "ringio/rate_limiter.h"
+#include "vhd/merging_image.h"
 #include "xenblk/blkif.h"
 #include "xenblk/image.h"
 
@@ -33,6 +34,15 @@ struct ExportStatus {
   std::uint64_t requests = 0;
 };
 
+// An image that is being merged into its parent, or that was.
+struct MergeStatus {
+  enum class State : std::uint8_t { running, done, failed };
+  State state = State::running;
+  std::shared_ptr<const vhd::MergeProgress> progress;
+  std::string into;  // as `params` say it
+  std::string failure;
+};
+
 struct DeviceStatus {
   negotiation::DeviceKey key;
   negotiation::Own own;
@@ -43,6 +53,7 @@ struct DeviceStatus {
   SectorCount capacity;            // of the open image, now
   std::optional<SessionStatus> session;
   std::optional<ExportStatus> exported;
+  std::optional<MergeStatus> merge;
   bool paused = false;
   ringio::RateLimits limits;
   // One for each queue that is connected, or was last. Read them at any time: they are shared with

@@ -20,6 +20,7 @@ Expected<void> Device::can_change() const {
   if (auto free = not_changing(); !free) return free;
   // Its clients could not be told to wait, and would go on with what was.
   if (export_) return fail(Errc::refused, "it is exported: xenblkctl export DISK --stop ends that");
+  if (auto whole = not_merging(); !whole) return whole;
   if (own_.rings == RingPhase::connected || own_.rings == RingPhase::none) return {};
   return fail(Errc::refused, "its guest is just connecting or leaving");
 }
@@ -27,6 +28,11 @@ Expected<void> Device::can_change() const {
 Expected<void> Device::not_changing() const {
   if (!changing_) return {};
   return fail(Errc::refused, "something is being done to its image");
+}
+
+Expected<void> Device::not_merging() const {
+  if (!merging_) return {};
+  return fail(Errc::refused, "it is being merged into its parent");
 }
 
 // reconcile() does nothing meanwhile, so neither image nor rings can go.

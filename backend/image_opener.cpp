@@ -58,7 +58,10 @@ void ImageOpener::change(std::shared_ptr<Image> image, ImageChange change, Chang
             ? vhd::Changed{std::move(image),
                            fail(Errc::unsupported_image, "an image of this kind cannot be changed")}
             : change(registry_, std::move(image));
-    loop_.post([done = std::move(done), changed = std::move(changed)] { done(changed); });
+    // No share of the image stays behind: the next change wants the last one.
+    loop_.post([done = std::move(done), changed = std::move(changed)]() mutable {
+      done(std::move(changed));
+    });
   });
 }
 

@@ -53,6 +53,8 @@ class DynamicImage final : public Image {
   void submit(ImageRequest& request) noexcept override;
   Expected<ImageExtent> extent_at(SectorIndex first) override;
   Expected<void> finish() override;
+  // The nearest first; none of an image that is not differencing.
+  const Levels& parents() const { return chain_.levels(); }
 
  private:
   enum class Planned : std::uint8_t { more, wait };

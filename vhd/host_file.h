@@ -63,6 +63,10 @@ class HostFile final : public File {
   int descriptor() const override { return parts_.descriptor; }
 
   FileIdentity identity() const { return parts_.identity; }
+  // The lock goes, so that this process can open the file in another way, and comes back. Errors:
+  // locked, io.
+  Expected<void> unlock();
+  Expected<void> lock_again();
   // What the host calls a physical sector here: of the device, or the file system's block up to a
   // page.
   std::uint32_t physical_sector_bytes() const { return parts_.physical_sector_bytes; }

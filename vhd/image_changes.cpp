@@ -38,6 +38,7 @@ Changed ImageRegistry::exchange(std::shared_ptr<Image>&& image, const Work& work
     if (entry == entries_.end()) return {std::move(given), not_from_here()};
     if (auto sole = sole_writer(*entry, given); !sole) return {std::move(given), std::move(sole)};
     given.reset();
+    entry->merges_into.reset();
     entry->view.reset();
     entry->state = State::closing;
   }

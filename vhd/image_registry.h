@@ -71,6 +71,25 @@ class ImageRegistry {
   // Third, if nobody could be told of the second: undoes both.
   Changed move_back(std::shared_ptr<Image>&& child, const std::string& parent_path);
 
+  // --- image_merge.cpp: a differencing image is merged into its parent while its disk runs.
+
+  struct MergeParent {
+    std::shared_ptr<Image> image;  // open for writing
+    ImageSpec spec;
+  };
+  // First, while requests go on: opens the nearest parent for writing, and makes it as large as the
+  // child. Refused, with nothing changed: an image without a parent, one that belongs to a saved
+  // state, a parent that has other children, sizes that do not fit; permission: a parent outside
+  // the roots; locked: somebody else uses it.
+  Expected<MergeParent> open_merge_parent(const std::shared_ptr<Image>& child);
+  // Second: a MergingImage of both in place of the child.
+  Changed begin_merge(std::shared_ptr<Image>&& child, MergeParent&& parent);
+  // Third, when it has ended well and is settled, and `params` name the parent: the parent in place
+  // of both. The child is deleted.
+  Changed end_merge(std::shared_ptr<Image>&& merging);
+  // Instead of the third: the child again, as it is.
+  Changed abort_merge(std::shared_ptr<Image>&& merging);
+
   // Everything that is wrong with it. Reads what other users of the image must not change
   // meanwhile.
   Expected<CheckReport> check(const std::shared_ptr<Image>& image, const CheckOptions& options);
@@ -86,6 +105,7 @@ class ImageRegistry {
     std::shared_ptr<Image> image;
     std::shared_ptr<Image> view;  // made for the first read-only user of a writable image
     std::size_t users = 0;
+    std::optional<ImageSpec> merges_into;  // `image` is a MergingImage
   };
   using Entries = std::list<Entry>;
 
@@ -101,6 +121,9 @@ class ImageRegistry {
   // What an open file of the host says of itself, by its path.
   Expected<std::unique_ptr<HostFile>> look_at(const std::string& path,
                                               const FileIdentity& identity) const;
+  Expected<MergeParent> open_for_merge(class DynamicImage& child, const std::string& child_path);
+  Expected<void> check_merge(class DynamicImage& child, const std::string& child_path,
+                             const std::string& parent_path) const;
   Expected<void> check_new_place(const std::string& path) const;
   static Expected<void> sole_writer(const Entry& entry, const std::shared_ptr<Image>& image);
   Expected<void> open_again(Entry& entry, const ImageSpec& spec);

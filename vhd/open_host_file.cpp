@@ -63,15 +63,19 @@ Expected<struct stat> status_of(const std::string& path) {
 
 // A lock of the open file description: unlike a process's lock it is not lost when some other part
 // of the process closes the same file, and it excludes a second opening in this process too.
-Expected<void> lock(int descriptor, Access access, const std::string& path) {
+Expected<void> lock(int descriptor, short type, const std::string& path) {
   struct flock range = {};
-  range.l_type = access == Access::read_write ? F_WRLCK : F_RDLCK;
+  range.l_type = type;
   range.l_whence = SEEK_SET;
   if (::fcntl(descriptor, F_OFD_SETLK, &range) == 0) return {};
   if (errno == EAGAIN || errno == EACCES) {
     return fail(Errc::locked, path + ": locked by another process", errno);
   }
   return fail_os(errno, path + ": cannot lock");
+}
+
+short lock_type(Access access) {
+  return access == Access::read_write ? F_WRLCK : F_RDLCK;
 }
 
 // What direct I/O on this file must keep, in bytes; 0 when nobody knows.
@@ -131,6 +135,14 @@ Expected<Opened> open_best(const std::string& path, const HostFileOptions& optio
 
 }  // namespace
 
+Expected<void> HostFile::unlock() {
+  return lock(parts_.descriptor, F_UNLCK, parts_.path);
+}
+
+Expected<void> HostFile::lock_again() {
+  return lock(parts_.descriptor, lock_type(parts_.access), parts_.path);
+}
+
 Expected<FileIdentity> identify_host_file(const std::string& path) {
   const auto status = status_of(path);
   if (!status) return std::unexpected(status.error());
@@ -151,7 +163,7 @@ Expected<std::unique_ptr<HostFile>> open_host_file(const std::string& path,
     return fail(Errc::io, path + ": changed while it was opened");
   }
   if (options.locked) {
-    auto locked = lock(descriptor.get(), options.access, path);
+    auto locked = lock(descriptor.get(), lock_type(options.access), path);
     if (!locked) return std::unexpected(locked.error());
   }
   HostFile::Parts parts{.access = options.access,

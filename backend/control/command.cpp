@@ -15,10 +15,10 @@ using Json = nlohmann::json;
 
 namespace {
 
-constexpr std::array kVerbs{Verb::list,        Verb::info,    Verb::stats,    Verb::metrics,
-                            Verb::explain,     Verb::pause,   Verb::resume,   Verb::close,
-                            Verb::resize,      Verb::check,   Verb::snapshot, Verb::limit,
-                            Verb::export_disk, Verb::shutdown};
+constexpr std::array kVerbs{Verb::list,    Verb::info,        Verb::stats,    Verb::metrics,
+                            Verb::explain, Verb::pause,       Verb::resume,   Verb::close,
+                            Verb::resize,  Verb::check,       Verb::snapshot, Verb::coalesce,
+                            Verb::limit,   Verb::export_disk, Verb::shutdown};
 
 // Less than a request of one page a second, or more than any device does, is a slip of the pen.
 constexpr std::uint64_t kLeastBandwidth = kPageBytes;
@@ -53,6 +53,7 @@ bool takes_disk(Verb verb) {
     case Verb::resize:
     case Verb::check:
     case Verb::snapshot:
+    case Verb::coalesce:
     case Verb::limit:
     case Verb::export_disk:
       return true;
@@ -149,6 +150,7 @@ Expected<void> take(const std::string& key, const Json& value, Command& command)
     command.bitmaps = value.get<bool>();
     return {};
   }
+  if (command.verb == Verb::coalesce && key == "bandwidth") return take_limit(key, value, command);
   if (command.verb == Verb::snapshot && key == "to") return take_path(value, command);
   if (command.verb == Verb::shutdown && key == "mode") {
     if (value != "detach" && value != "close") return wrong("mode must be detach or close");
@@ -204,6 +206,8 @@ std::string_view name(Verb verb) {
       return "check";
     case Verb::snapshot:
       return "snapshot";
+    case Verb::coalesce:
+      return "coalesce";
     case Verb::limit:
       return "limit";
     case Verb::export_disk:

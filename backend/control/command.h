@@ -30,6 +30,7 @@ enum class Verb : std::uint8_t {
   resize,
   check,
   snapshot,
+  coalesce,
   limit,
   export_disk,
   shutdown,
@@ -56,7 +57,8 @@ struct Command {
   SectorCount capacity;          // resize
   bool bitmaps = false;          // check
   std::string path;              // snapshot: of the child, absolute
-  // limit: what is to change; nothing: stays as it is. All zero: no limits any more.
+  // limit: what is to change (coalesce: bytes_per_second alone); nothing: stays as it is. All zero:
+  // no limits any more.
   std::optional<std::uint64_t> operations_per_second;
   std::optional<std::uint64_t> bytes_per_second;
   std::optional<std::uint64_t> burst_ms;

@@ -66,6 +66,7 @@ bool changes_something(Verb verb) {
     case Verb::close:
     case Verb::resize:
     case Verb::snapshot:
+    case Verb::coalesce:
     case Verb::limit:
     case Verb::export_disk:
     case Verb::shutdown:

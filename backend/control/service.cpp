@@ -48,6 +48,7 @@ void Service::execute(const Command& command, Reply reply) {
     case Verb::resize:
     case Verb::check:
     case Verb::snapshot:
+    case Verb::coalesce:
     case Verb::limit:
     case Verb::export_disk:
       break;
@@ -73,6 +74,9 @@ void Service::execute_on(Device& device, const Command& command, Reply reply) {
       return device.grow(command.capacity, [reply](const auto& grown) { reply.with(grown); });
     case Verb::snapshot:
       return device.snapshot(command.path, [reply](const auto& taken) { reply.with(taken); });
+    case Verb::coalesce:
+      return device.coalesce(command.bytes_per_second.value_or(0),
+                             [reply](const auto& begun) { reply.with(begun); });
     case Verb::check:
       return device.check({.bitmaps = command.bitmaps, .find_parent = {}},
                           [reply](const auto& report) {

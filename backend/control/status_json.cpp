@@ -48,6 +48,29 @@ Json offered(const DeviceStatus& status) {
           {"logical-sector-bytes", offer.logical_sector_bytes}};
 }
 
+const char* merge_word(backend::MergeStatus::State state) {
+  switch (state) {
+    case backend::MergeStatus::State::running:
+      return "running";
+    case backend::MergeStatus::State::done:
+      return "done";
+    case backend::MergeStatus::State::failed:
+      return "failed";
+  }
+  return "?";
+}
+
+// The last one, or the one that is under way.
+Json merge_json(const std::optional<backend::MergeStatus>& merge) {
+  if (!merge) return nullptr;
+  return {{"state", merge_word(merge->state)},
+          {"into", merge->into},
+          {"bytes-done", merge->progress->sectors_done.load() * kSectorBytes},
+          {"bytes-copied", merge->progress->sectors_copied.load() * kSectorBytes},
+          {"bytes", merge->progress->capacity.n * kSectorBytes},
+          {"failure", merge->failure}};
+}
+
 void add_image(Json& json, const DeviceStatus& status) {
   json["image"] = status.request.params;
   json["format"] = status.image ? Json(status.image->format) : Json(nullptr);
@@ -186,6 +209,7 @@ Json disk_info(const NamedDisk& disk) {
   json["offered"] = offered(status);
   json["limits"] = limits_json(status.limits);
   json["export"] = export_json(status);
+  json["coalesce"] = merge_json(status.merge);
   return json;
 }
 

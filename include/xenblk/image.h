@@ -25,6 +25,8 @@ enum class IoStatus : std::uint8_t {
   unsupported,   // the image cannot do this operation
 };
 
+class Image;
+
 // One request to an image. The caller owns it and keeps it and its data buffer alive until `done`.
 // What the image needs while it works on the request is embedded here, so nothing is allocated.
 struct ImageRequest : boost::intrusive::list_base_hook<> {
@@ -47,7 +49,13 @@ struct ImageRequest : boost::intrusive::list_base_hook<> {
   std::uint64_t sectors_planned = 0;  // from `first`: pieces up to here have been submitted
   std::uint32_t in_flight = 0;        // pieces submitted and not yet done
   std::uint64_t scratch[6] = {};      // the image's own
-  Task task;                          // to come back to the engine's thread from another one
+  // For an image that hands the request on to two others, one after the other.
+  struct Outer {
+    Image* image = nullptr;
+    void (*done)(ImageRequest&) noexcept = nullptr;
+    bool second_too = false;
+  } outer;
+  Task task;  // to come back to the engine's thread from another one
 };
 using ImageRequestList =
     boost::intrusive::list<ImageRequest, boost::intrusive::constant_time_size<false>>;

@@ -54,6 +54,13 @@ TEST(Command, SnapshotsToAnAbsolutePath) {
             "to must not contain control characters");
 }
 
+TEST(Command, CoalescesAsFastAsItMay) {
+  EXPECT_FALSE(good(R"("command":"coalesce","disk":"7/1")").bytes_per_second);
+  EXPECT_EQ(good(R"("command":"coalesce","disk":"7/1","bandwidth":5000)").bytes_per_second, 5000U);
+  EXPECT_EQ(wrong_rest(R"("command":"coalesce","disk":"7/1","iops":5)"),
+            "coalesce takes no \"iops\"");
+}
+
 TEST(Command, NamesADiskByNumbersOrByNames) {
   EXPECT_EQ(parse_disk_name("0/0").value(), DiskName{});
   EXPECT_EQ(parse_disk_name("web1:xvda").value(),

@@ -7,9 +7,9 @@
 namespace xenblk::control {
 namespace {
 
-const std::vector<std::string> kCommands = {"list",  "info",   "stats",  "metrics", "explain",
-                                            "pause", "resume", "resize", "check",   "snapshot",
-                                            "limit", "export", "close",  "shutdown"};
+const std::vector<std::string> kCommands = {"list",     "info",   "stats",  "metrics", "explain",
+                                            "pause",    "resume", "resize", "check",   "snapshot",
+                                            "coalesce", "limit",  "export", "close",   "shutdown"};
 
 class Ctl : public ControlTest {
  protected:

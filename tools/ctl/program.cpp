@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <csignal>
@@ -46,6 +48,7 @@ struct Run {
   bool detach = false;
   bool close = false;
   bool bitmaps = false;
+  bool wait = false;
   std::string path;
   std::function<Expected<void>()> action;
 };
@@ -265,6 +268,50 @@ void add_snapshot(CLI::App& program, Run& run) {
   });
 }
 
+// Asks again and again how far it is.
+Expected<void> wait_for_merge(const Run& run) {
+  while (true) {
+    const auto info = ask(run.place, {{"command", "info"}, {"disk", run.disk}});
+    if (!info) return std::unexpected(info.error());
+    const auto merge = info->value("coalesce", Json::object());
+    const auto state = merge.is_object() ? merge.value("state", "") : "";
+    if (state == "done") return {};
+    if (state != "running") {
+      return fail(Errc::refused, merge.is_object() ? merge.value("failure", "") : "not merged");
+    }
+    if (::isatty(STDERR_FILENO) == 1) {
+      fmt::print(stderr, "\r{}", show_merge(merge));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+}
+
+Expected<void> coalesce(const Run& run, const CLI::App& command) {
+  Json message{{"command", "coalesce"}, {"disk", run.disk}};
+  if (command.count("--bandwidth") != 0) {
+    const auto bytes = img::parse_size(run.bandwidth);
+    if (!bytes) return fail(Errc::bad_spec, "--bandwidth: " + describe(bytes.error()));
+    message["bandwidth"] = *bytes;
+  }
+  const auto begun = ask(run.place, message);
+  if (!begun) return std::unexpected(begun.error());
+  auto ended = run.wait ? wait_for_merge(run) : Expected<void>{};
+  if (run.wait && ::isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\n");
+  return ended;
+}
+
+void add_coalesce(CLI::App& program, Run& run) {
+  auto& command = add_command(
+      program, "coalesce", "Merges the child that a disk writes into its parent, in the background",
+      "coalesce web1:xvda --bandwidth 50M --wait");
+  add_disk(command, run);
+  command.add_option("--bandwidth", run.bandwidth, "Copy at most so much a second: 500K, 50M, 1G")
+      ->option_text("SIZE");
+  command.add_flag("--wait", run.wait, "Wait until it is done, and show how far it is");
+  command.callback(
+      [&run, &command] { run.action = [&run, &command] { return coalesce(run, command); }; });
+}
+
 void add_shutdown(CLI::App& program, Run& run) {
   auto& command = add_command(program, "shutdown", "Ends the daemon", "shutdown --detach");
   auto* detach = command.add_flag("--detach", run.detach,
@@ -293,6 +340,7 @@ void add_commands(CLI::App& program, Run& run) {
   add_resize(program, run);
   add_check(program, run);
   add_snapshot(program, run);
+  add_coalesce(program, run);
   add_limit(program, run);
   add_export(program, run);
   add_simple(program, run, "close", "Takes a disk away, once its guest lets go of it",

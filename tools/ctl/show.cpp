@@ -173,6 +173,13 @@ std::string show_limits(const Json& result) {
                      number_of(result, "burst-ms"));
 }
 
+std::string show_merge(const Json& merge) {
+  const auto bytes = number_of(merge, "bytes");
+  const auto done = number_of(merge, "bytes-done");
+  return fmt::format("{:3} %, {} copied ", bytes == 0 ? 0 : done * 100 / bytes,
+                     size_of(merge, "bytes-copied"));
+}
+
 std::string show_check(const Json& result) {
   std::string text;
   const auto findings = result.find("findings");

@@ -15,6 +15,8 @@ std::string show_stats(const Json& result);
 // What they did between two answers that are `seconds` apart.
 std::string show_rates(const Json& before, const Json& after, double seconds);
 std::string show_limits(const Json& result);
+// How far a merge is, in one line.
+std::string show_merge(const Json& merge);
 std::string show_check(const Json& result);
 std::string show_export(const Json& result);
 

@@ -211,6 +211,11 @@ std::shared_ptr<Level> ParentSearch::find(const FileIdentity& identity, bool raw
   return nullptr;
 }
 
+void ParentSearch::forget(const FileIdentity& identity) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(shared_, [&](const Shared& shared) { return shared.identity == identity; });
+}
+
 bool ParentSearch::is_parent(const FileIdentity& identity) {
   return find(identity, false) != nullptr || find(identity, true) != nullptr;
 }

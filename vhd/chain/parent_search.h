@@ -37,6 +37,9 @@ class ParentSearch {
   // in use for writing; bad_image: the wrong id, a circle; unsupported_image: too deep, raw.
   Expected<Levels> open(const std::string& child, const ParentReference& reference);
 
+  // Whoever wants this parent from now on has to open it anew: it is about to be written.
+  void forget(const FileIdentity& identity);
+
   // True while an image in this process is based on the file.
   bool is_parent(const FileIdentity& identity);
 

@@ -16,6 +16,7 @@
 #include "vhd/open_vhd.h"
 #include "vhd/operations/children.h"
 #include "vhd/operations/journaled_change.h"
+#include "vhd/operations/merge_parent.h"
 #include "vhd/operations/relink.h"
 #include "vhd/operations/resize.h"
 #include "vhd/read_vhd.h"
@@ -28,15 +29,6 @@ namespace fs = std::filesystem;
 Error named(const std::string& path, Error error) {
   error.text = path + ": " + error.text;
   return error;
-}
-
-// The path under which an open file can be found now.
-Expected<std::string> path_of(const File& file) {
-  std::error_code error;
-  const auto link = fmt::format("/proc/self/fd/{}", file.descriptor());
-  const auto path = fs::read_symlink(link, error);
-  if (error) return fail_os(error.value(), link);
-  return path.string();
 }
 
 struct Parent {
@@ -133,20 +125,14 @@ class Coalesce {
   }
 
   Expected<void> fit_parent() const {
-    if (parent_.capacity == capacity_) return {};
-    if (parent_.capacity > capacity_) {
-      return fail(Errc::refused, fmt::format("{}: its {} sectors are fewer than the {} of {}",
-                                             path_, capacity_.n, parent_.capacity.n, parent_.path));
-    }
-    if (parent_.capacity < below_) {
-      return fail(Errc::refused,
-                  fmt::format("{}: has {} sectors, and its parent more: grown to the {} of {} it "
-                              "would show them",
-                              parent_.path, parent_.capacity.n, capacity_.n, path_));
-    }
-    if (parent_.format == Format::vhd) return grow_parent();
-    return fail(Errc::refused, fmt::format("{}: its {} sectors are fewer than the {} of {}",
-                                           parent_.path, parent_.capacity.n, capacity_.n, path_));
+    const auto grows = parent_must_grow({.child_path = path_,
+                                         .child = capacity_,
+                                         .parent_path = parent_.path,
+                                         .parent = parent_.capacity,
+                                         .parent_is_vhd = parent_.format == Format::vhd,
+                                         .below = below_});
+    if (!grows) return std::unexpected(grows.error());
+    return *grows ? grow_parent() : Expected<void>{};
   }
 
   Expected<void> grow_parent() const {
