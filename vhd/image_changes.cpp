@@ -1,5 +1,7 @@
 // What is done to an image that a disk uses, between two of its requests.
+#include <chrono>
 #include <filesystem>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -20,6 +22,15 @@ std::unexpected<Error> named(const std::string& path, Error error) {
 void remove_child(const std::string& path) {
   std::error_code ignored;
   std::filesystem::remove(path, ignored);
+}
+
+// The lock goes with the last reference to the open file, and the kernel may drop those of requests
+// that are done, or a process that is just being started its own, a moment after we have closed it.
+constexpr std::chrono::milliseconds kLockWait{10};
+constexpr int kLockTries = 300;
+
+bool is_locked(const Expected<std::shared_ptr<Image>>& opened) {
+  return !opened && opened.error().code == Errc::locked;
 }
 
 std::unexpected<Error> not_from_here() {
@@ -86,6 +97,10 @@ Expected<void> ImageRegistry::open_again(Entry& entry, const ImageSpec& spec) {
     entry.format = spec.format;
   }
   auto opened = open_file(spec, entry);
+  for (int tries = 0; tries < kLockTries && is_locked(opened); ++tries) {
+    std::this_thread::sleep_for(kLockWait);
+    opened = open_file(spec, entry);
+  }
   if (!opened) return std::unexpected(opened.error());
   const std::lock_guard lock(mutex_);
   entry.image = std::move(*opened);
