@@ -26,6 +26,8 @@ std::string_view describe(Trouble trouble) {
       return "image failed";
     case Trouble::ring_overrun:
       return "ring overrun, the ring is stopped";
+    case Trouble::disk_stopped:
+      return "request to a disk that is stopped";
   }
   return "unknown trouble";
 }

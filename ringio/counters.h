@@ -27,8 +27,9 @@ enum class Trouble : std::uint8_t {
   grant_copy_failed,   // a page of the guest could not be read or written
   image_failed,        // the image answered an error
   ring_overrun,  // the producer index is further ahead than the ring is long: the ring is stopped
+  disk_stopped,  // refused, as the disk was stopped when its storage failed
 };
-inline constexpr std::size_t kTroubleKinds = 11;
+inline constexpr std::size_t kTroubleKinds = 12;
 
 // One phrase for a log line.
 std::string_view describe(Trouble trouble);
@@ -63,6 +64,9 @@ struct QueueCounters {
   Counter ring_stopped;   // 1 once the ring was stopped
   Counter throttled;      // times that the ring had to wait because too much in it was wrong
   Counter limited;        // times that it had to wait because of the limits of its disk
+
+  Counter kept;     // wait for the storage, which has failed them, now
+  Counter retries;  // of requests that the storage had failed
 
   Latencies latencies;
 

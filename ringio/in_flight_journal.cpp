@@ -55,12 +55,27 @@ Expected<JournalFile> JournalFile::create(const std::string& path, const Journal
   }
   auto mapped = map(file.get(), bytes, unfinished);
   if (!mapped) return mapped;
-  new (&mapped->header()) JournalHeader{
-      .identity = identity, .entries = entries, .consumed = begin, .published = begin};
-  for (auto& entry : mapped->entries(entries)) entry.number = JournalEntry::kNoNumber;
+  mapped->format(identity, entries, begin);
   in_this_order();
   if (::rename(unfinished.c_str(), path.c_str()) != 0) return fail_os(errno, path);
   return mapped;
+}
+
+Expected<JournalFile> JournalFile::in_memory(std::uint32_t entries, std::uint32_t begin) {
+  const std::size_t bytes = journal_bytes(entries);
+  void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  if (memory == MAP_FAILED) return fail_os(errno, "memory for the requests in flight");
+  JournalFile file(static_cast<std::byte*>(memory), bytes);
+  file.format({}, entries, begin);
+  return file;
+}
+
+void JournalFile::format(const JournalIdentity& identity, std::uint32_t count,
+                         std::uint32_t begin) {
+  new (&header())
+      JournalHeader{.identity = identity, .entries = count, .consumed = begin, .published = begin};
+  for (auto& entry : entries(count)) entry.number = JournalEntry::kNoNumber;
 }
 
 Expected<JournalFile> JournalFile::open(const std::string& path) {

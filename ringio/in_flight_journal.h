@@ -29,6 +29,9 @@ class JournalFile {
                                       std::uint32_t entries, std::uint32_t begin);
   // Errors: not_found, bad_journal (too small, or not a file that only its owner may touch), io.
   static Expected<JournalFile> open(const std::string& path);
+  // An empty one that is no file: for a queue that must remember its requests, but not beyond our
+  // death. Errors: no_memory.
+  static Expected<JournalFile> in_memory(std::uint32_t entries, std::uint32_t begin);
 
   JournalFile(JournalFile&& other) noexcept;
   JournalFile& operator=(JournalFile&& other) noexcept;
@@ -41,6 +44,7 @@ class JournalFile {
 
  private:
   JournalFile(std::byte* memory, std::size_t bytes) : memory_(memory), bytes_(bytes) {}
+  void format(const JournalIdentity& identity, std::uint32_t count, std::uint32_t begin);
   static Expected<JournalFile> map(int descriptor, std::size_t bytes, const std::string& path);
   std::byte* memory_;
   std::size_t bytes_;
@@ -70,6 +74,8 @@ class InFlightJournal {
   void drained() noexcept;
 
   const RawSlot& raw(Index index) const { return entries_[index].raw; }
+  // Of all requests that were taken: which one this is.
+  std::uint64_t number(Index index) const { return entries_[index].number; }
 
  private:
   JournalFile file_;

@@ -1,5 +1,6 @@
 #include "ringio/journaled_ring.h"
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
 
@@ -57,6 +58,17 @@ Expected<JournaledRing> JournaledRing::attach(std::byte* memory, std::uint32_t p
   return attached;
 }
 
+Expected<JournaledRing> JournaledRing::attach_remembering(std::byte* memory, std::uint32_t pages,
+                                                          blkif::Layout layout) {
+  auto attached = attach(memory, pages, layout);
+  if (!attached) return attached;
+  // Nobody compares it with the ring, so it may count from anywhere.
+  auto journal = JournalFile::in_memory(attached->entries(), 0);
+  if (!journal) return std::unexpected(std::move(journal.error()));
+  attached->journal_.emplace(std::move(*journal));
+  return attached;
+}
+
 Expected<JournaledRing> JournaledRing::attach(std::byte* memory, std::uint32_t pages,
                                               blkif::Layout layout, const JournalPlace& place) {
   RingIndices indices = load_indices(memory);
@@ -96,7 +108,7 @@ Expected<JournaledRing> JournaledRing::resume(std::byte* memory, std::uint32_t p
     const auto asked = name_of(entries[entry].raw, layout);
     resumed.ring_.put({asked.id, asked.operation, answer.status});
   }
-  resumed.open_ = found->in_flight;
+  resumed.open_.assign(found->in_flight.begin(), found->in_flight.end());
   resumed.journal_.emplace(std::move(file), *found);
   resumed.was_in_use_ = true;
   return resumed;
@@ -122,6 +134,14 @@ InFlightJournal::Index JournaledRing::consume(const RawSlot& raw) noexcept {
 void JournaledRing::put(InFlightJournal::Index entry, const Response& response) noexcept {
   if (journal_) journal_->answer(entry, response.status);
   ring_.put(response);
+}
+
+void JournaledRing::put_off(InFlightJournal::Index entry) noexcept {
+  assert(journal_ && open_left() < entries());
+  open_.erase(open_.begin(), open_.begin() + static_cast<std::ptrdiff_t>(open_next_));
+  open_next_ = 0;
+  const auto number = [this](InFlightJournal::Index index) { return journal_->number(index); };
+  open_.insert(std::ranges::upper_bound(open_, number(entry), {}, number), entry);
 }
 
 bool JournaledRing::publish() noexcept {

@@ -34,6 +34,9 @@ class JournaledRing {
   // JournalFile::create.
   static Expected<JournaledRing> attach(std::byte* memory, std::uint32_t pages,
                                         blkif::Layout layout, const JournalPlace& place);
+  // With one that is no file, for those who put requests off. Errors: besides, no_memory.
+  static Expected<JournaledRing> attach_remembering(std::byte* memory, std::uint32_t pages,
+                                                    blkif::Layout layout);
 
   RingState look() noexcept;
   std::uint32_t available() const noexcept { return open_left() + ring_.available(); }
@@ -51,6 +54,15 @@ class JournaledRing {
   [[nodiscard]] bool publish() noexcept;
   bool has_unpublished() const noexcept { return ring_.has_unpublished(); }
 
+  // Only with a journal. A request that was taken and is not answered will be taken again: in the
+  // order in which they were taken at first, and before those that are new in the ring. To the
+  // journal it is open as before, so a daemon after us serves it in the same order.
+  void put_off(InFlightJournal::Index entry) noexcept;
+  // To be taken before those that are new in the ring.
+  std::uint32_t open_left() const noexcept {
+    return static_cast<std::uint32_t>(open_.size() - open_next_);
+  }
+
   // Nothing will be taken any more. When nothing is open either, the journal says so.
   void end() noexcept;
 
@@ -60,16 +72,13 @@ class JournaledRing {
   std::uint32_t distance() const noexcept { return ring_.distance(); }
 
  private:
-  explicit JournaledRing(BackRing ring) : ring_(ring) {}
+  explicit JournaledRing(BackRing ring) : ring_(ring) { open_.reserve(ring_.entries()); }
   static Expected<JournaledRing> resume(std::byte* memory, std::uint32_t pages,
                                         blkif::Layout layout, JournalFile file);
-  std::uint32_t open_left() const noexcept {
-    return static_cast<std::uint32_t>(open_.size() - open_next_);
-  }
-
   BackRing ring_;
   std::optional<InFlightJournal> journal_;
-  std::vector<InFlightJournal::Index> open_;  // left by a daemon before us, to be served again
+  // Left by a daemon before us, or put off. Never more than the ring has entries.
+  std::vector<InFlightJournal::Index> open_;
   std::size_t open_next_ = 0;
   bool was_in_use_ = false;
 };

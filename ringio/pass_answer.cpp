@@ -15,9 +15,7 @@ void WorkerCore::on_image_done(ImageRequest& request) noexcept {
 void WorkerCore::image_done(RequestSlot& slot) noexcept {
   assert(slot.step() == Step::at_image);
   if (slot.status != IoStatus::okay) {
-    slot.answer = answer_for(slot.status);
-    slot.queue->report(Trouble::image_failed, slot.first.n);
-    finished_.push_back(slot);
+    image_failed(slot);
   } else if (slot.phases.next < slot.phases.count) {
     submit_phase(slot);
   } else if (slot.request.op == blkif::Op::read) {
@@ -84,13 +82,17 @@ void WorkerCore::answer(RequestSlot& slot) noexcept {
   probe_answered(slot, now_);
   const bool was_barrier = slot.request.op == blkif::Op::write_barrier;
   queue.leave(slot);
+  give_back(slot);
+  if (was_barrier) make_ready(queue);
+  if (RequestSlot* barrier = queue.barrier_to_start()) submit_phase(*barrier);
+}
+
+void WorkerCore::give_back(RequestSlot& slot) noexcept {
   for (std::byte** buffer : {&slot.data, &slot.table}) {
     if (*buffer != nullptr) buffers_.give_back(*buffer);
     *buffer = nullptr;
   }
   slots_.give_back(slot);
-  if (was_barrier) make_ready(queue);
-  if (RequestSlot* barrier = queue.barrier_to_start()) submit_phase(*barrier);
 }
 
 // All that were answered in one pass came back from the image in its turn: a clock read for each of

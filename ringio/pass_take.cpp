@@ -9,8 +9,6 @@
 namespace xenblk::ringio {
 namespace {
 
-// Requests one queue may give to a pass before the others have their turn: a ring of one page.
-constexpr std::uint32_t kShare = 32;
 constexpr std::size_t kEventsAtOnce = 64;
 
 }  // namespace
@@ -48,7 +46,8 @@ void WorkerCore::take_requests() noexcept {
 bool WorkerCore::serve_front() noexcept {
   Queue& queue = ready_.front();
   std::uint32_t taken = 0;
-  const Taken result = take_from(queue, taken);
+  const Taken result =
+      queue.storage_is_good() ? take_from(queue, taken) : take_in_trouble(queue, taken);
   // Keeps its place as long as it got nothing.
   if (result == Taken::starved && taken == 0) return false;
   ready_.pop_front();
@@ -66,9 +65,9 @@ bool WorkerCore::serve_front() noexcept {
           .add(1);
       throttled_.push_back(queue);
       break;
-    // Becomes ready again when the barrier has been answered; its port stays masked until it is
-    // idle.
-    case Taken::until_barrier:
+    // Becomes ready again when the barrier, or what was put off, has been answered; its port stays
+    // masked until it is idle.
+    case Taken::until_answered:
       break;
     // Its port stays masked for ever, so it costs nothing any more.
     case Taken::stopped:
@@ -91,7 +90,7 @@ WorkerCore::Taken WorkerCore::take_from(Queue& queue, std::uint32_t& taken) noex
     if (!take_one(queue)) return Taken::starved;
     ++taken;
     ++activity_;
-    if (!queue.serving()) return Taken::until_barrier;
+    if (!queue.serving()) return Taken::until_answered;
   }
   return Taken::all;
 }

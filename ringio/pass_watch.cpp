@@ -52,6 +52,7 @@ std::chrono::nanoseconds WorkerCore::patience_of_pass(std::chrono::nanoseconds p
     const std::chrono::nanoseconds left(next.ns - std::min(next.ns, now_.ns));
     patience = std::clamp(left, std::chrono::nanoseconds(1), patience);
   }
+  if (troubled_ != 0) patience = until_retry(patience);
   counters_.sleeps.add(1);
   return patience;
 }

@@ -40,6 +40,8 @@ Expected<std::unique_ptr<Queue>> Queue::make(QueueId id, QueueSetup setup, Grant
   const auto pages = static_cast<std::uint32_t>(setup.ring_refs.size());
   auto ring = setup.journal
                   ? JournaledRing::attach(mapping->address(), pages, setup.layout, *setup.journal)
+              : setup.storage.policy.pauses()
+                  ? JournaledRing::attach_remembering(mapping->address(), pages, setup.layout)
                   : JournaledRing::attach(mapping->address(), pages, setup.layout);
   if (!ring) return std::unexpected(std::move(ring.error()));
   std::unique_ptr<Queue> queue(
@@ -69,6 +71,8 @@ Queue::Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping
       mapping_(std::move(mapping)),
       ring_(std::move(ring)) {
   if (!setup_.counters) setup_.counters = std::make_shared<QueueCounters>();
+  auto& refuses = setup_.storage.refuses;
+  if (!refuses) refuses = std::make_shared<std::atomic<bool>>();
 }
 
 // What a frontend that plays along can have in use at once, up to what Linux's backend keeps: 32
@@ -117,9 +121,40 @@ void Queue::close(std::function<void()> done) {
   closed_.push_back(std::move(done));
 }
 
+void Queue::leave_to_next(std::function<void()> done) {
+  assert(can_be_left() && !closing_);
+  leaves_open_ = true;
+  close(std::move(done));
+}
+
 void Queue::pause(std::function<void()> done) {
   paused_ = true;
   pausing_.push_back(std::move(done));
+}
+
+OnFailure Queue::react_to(const StorageFailure& failure, SectorIndex first) {
+  const auto reaction = reaction_to(failure, setup_.storage.policy);
+  if (reaction == OnFailure::stop) {
+    const bool news = !setup_.storage.refuses->exchange(true, std::memory_order_relaxed);
+    if (news && setup_.storage.tell) {
+      setup_.storage.tell({StorageNotice::Change::stopped, failure, first});
+    }
+  }
+  const bool keeps = !stopped_ && !refuses() && (!closing_ || leaves_open_);
+  return reaction == OnFailure::pause && !keeps ? OnFailure::report : reaction;
+}
+
+bool Queue::hold(const StorageNotice& notice, Instant now) {
+  const bool news = !recovery_.troubled();
+  recovery_.hold(now);
+  if (news && setup_.storage.tell) setup_.storage.tell(notice);
+  return news;
+}
+
+void Queue::recover() {
+  recovery_.recover();
+  count_kept();
+  if (setup_.storage.tell) setup_.storage.tell({.change = StorageNotice::Change::recovered});
 }
 
 void Queue::enter(RequestSlot& slot) {
@@ -132,7 +167,8 @@ void Queue::enter(RequestSlot& slot) {
 }
 
 void Queue::leave(RequestSlot& slot) {
-  assert(slot.queue == this && slot.step() == Step::answered);
+  assert(slot.queue == this);
+  assert(slot.step() == Step::answered || slot.step() == Step::put_off);
   assert(in_flight_ != 0);
   --in_flight_;
   counters().in_flight.set(in_flight_);
@@ -140,7 +176,11 @@ void Queue::leave(RequestSlot& slot) {
 }
 
 RequestSlot* Queue::barrier_to_start() {
-  if (barrier_ == nullptr || in_flight_ != 1) return nullptr;
+  return in_flight_ == 1 ? waiting_barrier() : nullptr;
+}
+
+RequestSlot* Queue::waiting_barrier() {
+  if (barrier_ == nullptr) return nullptr;
   // It may be under way already, or have failed and be about to be answered.
   const bool waits = barrier_->step() != Step::at_image && barrier_->answer == blkif::Status::okay;
   return waits ? barrier_ : nullptr;

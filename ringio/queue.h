@@ -69,7 +69,9 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   const RefusalBudget& refusals() const { return refusals_; }
 
   // Takes requests as long as this is true.
-  bool serving() const { return !stopped_ && !closing_ && !paused_ && barrier_ == nullptr; }
+  bool serving() const {
+    return !stopped_ && !closing_ && !paused_ && barrier_ == nullptr && !recovery_.waiting();
+  }
   // When the next request may be taken; a moment not after `now` where one may be at once.
   Instant next_take(Instant now) {
     const Instant limit = setup_.limiter ? setup_.limiter->next(now) : Instant{};
@@ -90,7 +92,11 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
 
   void stop();  // for ever, because the ring is overrun
   void close(std::function<void()> done);
+  // As close(), but what is put off stays open in the journal, for the daemon after us.
+  void leave_to_next(std::function<void()> done);
   bool closing() const { return closing_; }
+  // There is a journal that outlives us.
+  bool can_be_left() const { return setup_.journal.has_value(); }
   bool drained() const { return closing_ && idle(); }
   // Takes nothing until resume(); `done` is kept until take_paused().
   void pause(std::function<void()> done);
@@ -102,13 +108,35 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   // To be called after the queue is gone.
   std::vector<std::function<void()>> take_closed() { return std::move(closed_); }
 
+  // --- a storage that fails ---
+  // What is to be done about it; `pause` only where the request can be put off. Tells the control
+  // plane when the disk is stopped.
+  OnFailure react_to(const StorageFailure& failure, SectorIndex first);
+  // A request that its storage has failed was put off. True: the queue was not troubled before.
+  bool hold(const StorageNotice& notice, Instant now);
+  // All requests are refused, by a queue of this disk that has met a failure.
+  bool refuses() const { return setup_.storage.refuses->load(std::memory_order_relaxed); }
+  bool storage_is_good() const { return !recovery_.troubled() && !refuses(); }
+  StorageRecovery& recovery() { return recovery_; }
+  // Waits for its storage and may go on when that has recovered.
+  bool may_retry() const { return recovery_.waiting() && !stopped_ && !closing_ && !paused_; }
+  // All that was put off is done, or refused.
+  bool has_recovered() const {
+    return recovery_.retrying() && ring_.open_left() == 0 && in_flight_ == 0;
+  }
+  void recover();
+  // The count of what is put off has changed.
+  void count_kept() { counters().kept.set(ring_.open_left()); }
+
   void enter(RequestSlot& slot);  // a request was taken
-  void leave(RequestSlot& slot);  // it has been answered
+  void leave(RequestSlot& slot);  // it has been answered, or put off
   // A barrier waits until nothing else is in flight on its ring, and nothing is taken until it has
   // been answered.
   bool must_wait(const RequestSlot& slot) const { return &slot == barrier_ && in_flight_ > 1; }
   // The barrier that can start now that another request has left, or null.
   RequestSlot* barrier_to_start();
+  // The barrier that waits for others, or null.
+  RequestSlot* waiting_barrier();
 
   Guest* guest = nullptr;      // the worker's
   WorkerCore* core = nullptr;  // the worker's
@@ -137,6 +165,8 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   bool stopped_ = false;
   bool closing_ = false;
   bool paused_ = false;
+  bool leaves_open_ = false;  // what is kept, to the daemon after us
+  StorageRecovery recovery_;
   Instant slow_told_at_;
   std::uint64_t slow_untold_ = 0;
   RefusalBudget refusals_;

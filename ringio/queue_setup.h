@@ -13,6 +13,7 @@
 #include "ringio/journaled_ring.h"
 #include "ringio/rate_limiter.h"
 #include "ringio/slow_request.h"
+#include "ringio/storage_watch.h"
 #include "xenblk/blkif.h"
 #include "xenblk/image.h"
 #include "xenblk/units.h"
@@ -63,6 +64,7 @@ struct QueueSetup {
   std::shared_ptr<QueueCounters> counters;  // may be empty: the queue then makes its own
   std::shared_ptr<RateLimiter> limiter;     // of the disk; may be empty: no limits
   SlowRequestWatch slow;
+  StorageSetup storage;
   // Called on the worker's thread, at most once per kind of trouble. Must not block for long and
   // must not call the worker's functions that wait. May be empty.
   std::function<void(const QueueNotice&)> notice;

@@ -21,29 +21,43 @@ class Queue;
 //   free -> taken -> table_in -> data_in -> at_image -> data_out -> answered -> free
 //                                   ^___________|  ^________|
 //
+//   taken, data_in or at_image -> put_off -> free
+//
 // table_in only with segments in pages of their own, data_in only with data for the disk, data_out
 // only with data for the guest; the arrows back are those of a large request, which moves its data
 // in pieces; at_image may follow itself. From everywhere between taken and data_out a failure leads
 // straight to answered, which nothing but `free` follows. So no request is answered twice, and none
-// is forgotten.
-enum class Step : std::uint8_t { free, taken, table_in, data_in, at_image, data_out, answered };
+// is forgotten. One that its storage has failed may be put off instead: it goes back to those of
+// its ring that are yet to be taken, and a barrier that waits behind it with it.
+enum class Step : std::uint8_t {
+  free,
+  taken,
+  table_in,
+  data_in,
+  at_image,
+  data_out,
+  answered,
+  put_off
+};
 
 constexpr bool may_follow(Step from, Step to) {
   switch (from) {
     case Step::free:
       return to == Step::taken;
     case Step::taken:
-      return to == Step::table_in || to == Step::data_in || to == Step::at_image;
+      return to == Step::table_in || to == Step::data_in || to == Step::at_image ||
+             to == Step::put_off;
     case Step::table_in:
       return to == Step::data_in || to == Step::at_image || to == Step::answered;
     case Step::data_in:
-      return to == Step::at_image || to == Step::answered;
+      return to == Step::at_image || to == Step::answered || to == Step::put_off;
     case Step::at_image:
       return to == Step::data_in || to == Step::at_image || to == Step::data_out ||
-             to == Step::answered;
+             to == Step::answered || to == Step::put_off;
     case Step::data_out:
       return to == Step::at_image || to == Step::answered;
     case Step::answered:
+    case Step::put_off:
       return to == Step::free;
   }
   return false;

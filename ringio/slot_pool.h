@@ -18,7 +18,7 @@ class SlotPool {
 
   // Null when there is none. The slot comes back with step `taken` and is otherwise as new.
   RequestSlot* take() noexcept;
-  // The slot's step must be `answered`.
+  // The slot's step must be `answered` or `put_off`.
   void give_back(RequestSlot& slot) noexcept;
 
   std::uint32_t in_use() const { return in_use_; }

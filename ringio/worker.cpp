@@ -47,6 +47,7 @@ class ThreadWorker final : public Worker {
 
   void connect(QueueSetup setup, ConnectDone done) override;
   void disconnect(QueueId queue, DisconnectDone done) override;
+  void detach(QueueId queue, DisconnectDone done) override;
   void set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done) override;
   void set_image(QueueId queue, std::shared_ptr<Image> image, std::function<void()> done) override;
   void age_grants(QueueId queue) override;
@@ -192,6 +193,10 @@ void ThreadWorker::connect(QueueSetup setup, ConnectDone done) {
 
 void ThreadWorker::disconnect(QueueId queue, DisconnectDone done) {
   post([queue, done = std::move(done)](WorkerCore& core) { core.disconnect(queue, done); });
+}
+
+void ThreadWorker::detach(QueueId queue, DisconnectDone done) {
+  post([queue, done = std::move(done)](WorkerCore& core) { core.detach(queue, done); });
 }
 
 void ThreadWorker::set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done) {

@@ -54,6 +54,11 @@ class Worker {
   // is done at once; two disconnects of one queue are both told when it is gone.
   virtual void disconnect(QueueId queue, DisconnectDone done) = 0;
 
+  // As disconnect(), but a request that waits for its storage (StoragePolicy) stays open in the
+  // queue's journal, for the daemon after us. disconnect() answers it with an error, and so does
+  // this where there is no journal.
+  virtual void detach(QueueId queue, DisconnectDone done) = 0;
+
   // The disk of this queue has grown: once `done` has run, on the worker's thread, requests up to
   // the new end are served. An unknown id is done at once.
   virtual void set_capacity(QueueId queue, SectorCount capacity, std::function<void()> done) = 0;
@@ -71,6 +76,7 @@ class Worker {
   // taken are answered, or when the queue was resumed or disconnected before. An unknown id is done
   // at once.
   virtual void pause(QueueId queue, std::function<void()> done) = 0;
+  // Also tries at once what waits for its storage.
   virtual void resume(QueueId queue) = 0;
   // Looks again at what waits: a RateLimiter was set anew.
   virtual void wake() = 0;

@@ -42,6 +42,8 @@ void WorkerCore::pass(std::chrono::nanoseconds patience) noexcept {
   turned_at_ = clock_.now();
   move_data_out();
   answer_finished();
+  if (!failed_.empty()) put_off_failed();
+  if (troubled_ != 0) look_at_troubled();
   publish();
   if (pausing_ != 0) tell_paused();
   if (closing_ != 0) remove_drained();
@@ -93,6 +95,17 @@ void WorkerCore::disconnect(QueueId id, std::function<void()> done) {
   stop_serving(*queue);
   if (!queue->closing()) ++closing_;
   queue->close(std::move(done));
+  if (queue->recovery().troubled()) end_trouble(*queue);
+}
+
+void WorkerCore::detach(QueueId id, std::function<void()> done) {
+  Queue* queue = find(id);
+  if (queue == nullptr || !queue->can_be_left() || queue->closing()) {
+    return disconnect(id, std::move(done));
+  }
+  stop_serving(*queue);
+  ++closing_;
+  queue->leave_to_next(std::move(done));
 }
 
 void WorkerCore::set_capacity(QueueId id, SectorCount capacity) {
@@ -123,6 +136,7 @@ void WorkerCore::resume(QueueId id) {
   Queue* queue = find(id);
   if (queue == nullptr) return;
   queue->resume();
+  queue->recovery().retry_at_once();
   make_ready(*queue);
   if (!queue->pausing()) return;
   --pausing_;
@@ -175,6 +189,7 @@ void WorkerCore::remove_drained() {
 void WorkerCore::remove(std::unique_ptr<Queue> queue) {
   assert(closing_ != 0);
   --closing_;
+  if (queue->recovery().troubled()) --troubled_;
   by_port_.erase(queue->port().n);
   Guest& guest = *queue->guest;
   if (--guest.queues == 0) {

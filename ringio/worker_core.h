@@ -47,10 +47,11 @@ class WorkerCore {
   WorkerCore(const WorkerCore&) = delete;
   WorkerCore& operator=(const WorkerCore&) = delete;
 
-  // As Worker::connect and Worker::disconnect. Between passes or from a task of the engine; not
-  // from a notice.
+  // As Worker::connect, Worker::disconnect and Worker::detach. Between passes or from a task of the
+  // engine; not from a notice.
   Expected<QueueId> connect(QueueSetup setup);
   void disconnect(QueueId id, std::function<void()> done);
+  void detach(QueueId id, std::function<void()> done);
   void set_capacity(QueueId id, SectorCount capacity);
   void set_image(QueueId id, std::shared_ptr<Image> image);
   void age_grants(QueueId id);
@@ -71,7 +72,10 @@ class WorkerCore {
 
  private:
   // Why taking from a queue ended.
-  enum class Taken : std::uint8_t { all, share, starved, throttled, until_barrier, stopped };
+  enum class Taken : std::uint8_t { all, share, starved, throttled, until_answered, stopped };
+
+  // Requests one queue may give to a pass before the others have their turn: a ring of one page.
+  static constexpr std::uint32_t kShare = 32;
 
   // pass_take.cpp: from the rings to the image.
   void take_events() noexcept;
@@ -109,8 +113,21 @@ class WorkerCore {
   void count(const RequestSlot& slot) noexcept;
   void measure(const RequestSlot& slot) noexcept;
   void tell_slow(const RequestSlot& slot) noexcept;
+  void give_back(RequestSlot& slot) noexcept;
   void mark_unpublished(Queue& queue) noexcept;
   void publish() noexcept;
+
+  // pass_storage.cpp: what the image has failed.
+  Taken take_in_trouble(Queue& queue, std::uint32_t& taken) noexcept;
+  Taken retake_from(Queue& queue, std::uint32_t& taken) noexcept;
+  Taken refuse_from(Queue& queue, std::uint32_t& taken) noexcept;
+  void refuse_next(Queue& queue) noexcept;
+  void image_failed(RequestSlot& slot) noexcept;
+  void put_off_failed() noexcept;
+  void put_off(RequestSlot& slot) noexcept;
+  void look_at_troubled() noexcept;
+  void end_trouble(Queue& queue) noexcept;
+  std::chrono::nanoseconds until_retry(std::chrono::nanoseconds patience) const noexcept;
 
   // worker_core.cpp
   bool has_work() const noexcept;
@@ -151,9 +168,11 @@ class WorkerCore {
   std::uint64_t activity_seen_ = 0;  // when the poller was asked last
   UnpublishedList unpublished_;
   SlotList finished_;              // nothing left to do but to answer
+  SlotList failed_;                // to be put off
   std::vector<EventPort> unmask_;  // of queues that went idle in this pass
   std::uint32_t closing_ = 0;      // queues that are to go
   std::uint32_t pausing_ = 0;      // queues whose pause somebody waits for
+  std::uint32_t troubled_ = 0;     // queues whose storage has failed and not yet recovered
   bool events_signalled_ = true;
   Instant now_;        // of this pass's taking, and later of its answering
   Instant turned_at_;  // the engine gave back what was done

@@ -13,9 +13,18 @@
 #include "vhd/zeroes.h"
 
 namespace xenblk::vhd {
+namespace {
+
+ImageInfo of_file(ImageInfo info, const File& file) {
+  info.cached = file.alignment_bytes() < kSectorBytes;
+  return info;
+}
+
+}  // namespace
+
 FlatImage::FlatImage(std::unique_ptr<File> file, ImageInfo info, FlatSize size)
     : file_(std::move(file)),
-      info_(std::move(info)),
+      info_(of_file(std::move(info), *file_)),
       size_(size),
       sectors_(info_.capacity.n),
       flushes_(*file_) {

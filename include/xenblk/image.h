@@ -66,6 +66,9 @@ struct ImageInfo {
   std::uint32_t physical_sector_bytes = kSectorBytes;
   Access access = Access::read_only;
   bool discard = false;  // ImageOp::discard does something
+  // What is written lies in the host's page cache until it is flushed, as direct I/O was not
+  // possible.
+  bool cached = false;
 };
 
 // A run of sectors that are stored alike.

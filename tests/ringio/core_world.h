@@ -95,9 +95,13 @@ class CoreWorld {
   }
   // One pass, as the thread would do it.
   void pass() {
+    pass_events();
+    core->pass(LoopEngine::kForever);
+  }
+  // Tells the loop of events, without a pass.
+  void pass_events() {
     pollfd events = {channels->fd(), POLLIN, 0};
     if (::poll(&events, 1, 0) == 1) core->events_signalled();
-    core->pass(LoopEngine::kForever);
   }
   // Passes until the loop would sleep and nothing would wake it.
   void settle() {

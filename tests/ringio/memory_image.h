@@ -75,11 +75,18 @@ class MemoryImage final : public Image {
     const std::scoped_lock lock(mutex_);
     failures_.push_back(status);
   }
+  // All changes fail with this until it is okay.
+  void fail_changes(IoStatus status) {
+    const std::scoped_lock lock(mutex_);
+    changes_fail_ = status;
+  }
   // In the order of submission.
   std::vector<ImageOp> log() const {
     const std::scoped_lock lock(mutex_);
     return log_;
   }
+  // As if it lay in the page cache, or not.
+  void set_cached(bool cached) { info_.cached = cached; }
   void fill(std::byte value) { std::ranges::fill(bytes_, value); }
   std::span<std::byte> sectors(std::uint64_t first, std::uint64_t count) {
     return std::span(bytes_).subspan(first * kSectorBytes, count * kSectorBytes);
@@ -107,6 +114,7 @@ class MemoryImage final : public Image {
       failures_.pop_front();
       return status;
     }
+    if (request.op != ImageOp::read && changes_fail_ != IoStatus::okay) return changes_fail_;
     if (request.op == ImageOp::flush) return IoStatus::okay;
     if (!fits(request.first, request.count, capacity())) return IoStatus::out_of_range;
     const auto place = sectors(request.first.n, request.count.n);
@@ -127,7 +135,7 @@ class MemoryImage final : public Image {
     return IoStatus::okay;
   }
 
-  const ImageInfo info_;
+  ImageInfo info_;
   std::atomic<std::uint64_t> capacity_ = info_.capacity.n;
   mutable std::mutex mutex_;
   // All under mutex_.
@@ -135,6 +143,7 @@ class MemoryImage final : public Image {
   bool hold_ = false;
   std::deque<ImageRequest*> held_;
   std::deque<IoStatus> failures_;
+  IoStatus changes_fail_ = IoStatus::okay;
   std::vector<ImageOp> log_;
   std::size_t in_flight_ = 0;
 };

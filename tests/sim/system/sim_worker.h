@@ -222,6 +222,9 @@ class SimWorker final : public ringio::Worker {
       core_.disconnect(queue, done);
     });
   }
+  void detach(ringio::QueueId queue, DisconnectDone done) override {
+    commands_.push_back([this, queue, done = std::move(done)] { core_.detach(queue, done); });
+  }
   void set_capacity(ringio::QueueId queue, SectorCount capacity,
                     std::function<void()> done) override {
     commands_.push_back([this, queue, capacity, done = std::move(done)] {
