@@ -109,7 +109,8 @@ Expected<void> Backend::watch_store(Xen& xen) {
   journals_.remove_strays(*store_, options_.kinds);
   services_.reset(new Services{loop_, *store_, workers_, opener_, journals_, log_, exports_.get(),
                                options_.export_directory, options_.offer,
-                               std::make_shared<std::atomic<std::uint64_t>>(), in_driver_domain()});
+                               std::make_shared<std::atomic<std::uint64_t>>(), options_.storage,
+                               in_driver_domain()});
   services_->slow_request_ns->store(static_cast<std::uint64_t>(options_.slow_request.count()));
   // Each watch fires once when it is set, and that event is the initial scan.
   for (const auto& kind : options_.kinds) {
@@ -230,6 +231,7 @@ void Backend::detach(std::function<void()> done) {
 void Backend::reload(const BackendOptions& options) {
   const auto now = with_what_fits(options);
   services_->offer = now.offer;
+  services_->storage = now.storage;
   services_->slow_request_ns->store(static_cast<std::uint64_t>(now.slow_request.count()));
   for (const auto& worker : workers_.workers) worker->set_polling(now.worker.polling);
 }

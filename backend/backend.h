@@ -16,6 +16,7 @@
 #include "backend/image_opener.h"
 #include "backend/negotiation/offer.h"
 #include "backend/ring_journals.h"
+#include "backend/storage_wishes.h"
 #include "nbd/export_thread.h"
 #include "ringio/worker.h"
 #include "xenblk/error.h"
@@ -42,6 +43,7 @@ struct BackendOptions {
   ringio::WorkerOptions worker;
   vhd::ImageRegistryOptions images;
   std::chrono::nanoseconds slow_request{0};  // what takes longer is logged; 0: nothing is
+  StorageWishes storage;                     // for disks that connect from now on
   ImageOpener::OpenImage open_image;         // stands in for image files
   // For a simulator, which has no threads: see ringio::Worker::start and ImageOpener.
   using StartWorker =

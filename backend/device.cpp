@@ -265,31 +265,40 @@ void Device::connect_rings() {
   if (!offered_) offered_ = standing_offer();
   const auto session = negotiation::negotiate(*offered_, nodes);
   if (!session) return rings_connected(std::unexpected(session.error()), {});
-  const RingPlan plan{.peer = key_.domain,
-                      .device = key_.device,
-                      .image = image_,
-                      .access = request_.access,
-                      .logical_sector_bytes = offered_->logical_sector_bytes,
-                      .offer_discard = offers_discard(),
-                      .persistent_grants = session->persistent_grants,
-                      .indirect_segments_max = offered_->max_indirect_segments,
-                      .notice =
-                          [this](const ringio::QueueNotice& notice) {
-                            services_.loop.post([this, notice] { report_trouble(notice); });
-                          },
-                      .limiter = limiter_,
-                      .slow = {.threshold_ns = services_.slow_request_ns,
-                               .tell =
-                                   [this](const ringio::SlowRequest& request) {
-                                     services_.loop.post([this, request] { report_slow(request); });
-                                   }},
-                      .journal =
-                          [&](std::size_t queue) {
-                            auto place = services_.journals.place(key_, *session, queue);
-                            if (place) place->take_over = taking_over_;
-                            if (place) place->may_be_new = rings_may_be_new_;
-                            return place;
-                          }};
+  policy_ = storage_policy();
+  if (taking_over_) recall_storage_state();
+  const RingPlan plan{
+      .peer = key_.domain,
+      .device = key_.device,
+      .image = image_,
+      .access = request_.access,
+      .logical_sector_bytes = offered_->logical_sector_bytes,
+      .offer_discard = offers_discard(),
+      .persistent_grants = session->persistent_grants,
+      .indirect_segments_max = offered_->max_indirect_segments,
+      .notice =
+          [this](const ringio::QueueNotice& notice) {
+            services_.loop.post([this, notice] { report_trouble(notice); });
+          },
+      .limiter = limiter_,
+      .slow = {.threshold_ns = services_.slow_request_ns,
+               .tell =
+                   [this](const ringio::SlowRequest& request) {
+                     services_.loop.post([this, request] { report_slow(request); });
+                   }},
+      .policy = policy_,
+      .refuses = refuses_,
+      .storage_notice =
+          [this](std::size_t queue, const ringio::StorageNotice& notice) {
+            services_.loop.post([this, queue, notice] { storage_changed(queue, notice); });
+          },
+      .journal =
+          [&](std::size_t queue) {
+            auto place = services_.journals.place(key_, *session, queue);
+            if (place) place->take_over = taking_over_;
+            if (place) place->may_be_new = rings_may_be_new_;
+            return place;
+          }};
   rings_.connect(*session, plan, [this, session = *session](Expected<void> result) {
     if (!result && must_wait(result.error())) {
       return services_.loop.after(kWait, [this] { connect_rings(), changed_(); });
@@ -326,13 +335,15 @@ void Device::rings_connected(Expected<void> result, const Session& session) {
 }
 
 void Device::disconnect_rings() {
-  rings_.disconnect([this] {
+  const auto done = [this] {
     own_.rings = RingPhase::none;
     session_.reset();
     paused_ = false;
+    forget_storage_waits();
     report(Severity::info, "disconnected");
     changed_();
-  });
+  };
+  detaching_ ? rings_.detach(done) : rings_.disconnect(done);
 }
 
 Device::Result Device::publish_connected(const Seen& seen) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "backend/negotiation/paths.h"
 #include "backend/negotiation/session.h"
 #include "backend/ring_journals.h"
+#include "backend/storage_wishes.h"
 #include "nbd/export.h"
 #include "xenblk/xen.h"
 
@@ -41,6 +43,7 @@ struct Services {
   const std::string& export_directory;
   negotiation::Offer offer;  // to disks that are offered from now on
   std::shared_ptr<std::atomic<std::uint64_t>> slow_request_ns;  // 0: none is reported
+  StorageWishes storage;                                        // of disks that connect from now on
   bool in_driver_domain = false;                                // not in domain 0
 };
 
@@ -162,6 +165,12 @@ class Device {
   void forget();
   void report_trouble(const ringio::QueueNotice& notice);
   void report_slow(const ringio::SlowRequest& request);
+  // --- device_storage.cpp: a storage that fails.
+  ringio::StoragePolicy storage_policy() const;
+  void storage_changed(std::size_t queue, const ringio::StorageNotice& notice);
+  void recall_storage_state();
+  void publish_storage_state();
+  void forget_storage_waits();
   enum class Severity : std::uint8_t { info, warning, error };
   void report(Severity severity, std::string_view text);
 
@@ -183,7 +192,11 @@ class Device {
   DiskRings rings_;
   std::shared_ptr<ringio::RateLimiter> limiter_ = std::make_shared<ringio::RateLimiter>();
   std::optional<SessionStatus> session_;  // of the rings that are connected
-  std::string failure_;                   // why the image or the rings failed
+  ringio::StoragePolicy policy_;          // of those rings
+  // All queues refuse everything; until an administrator says otherwise, whoever connects.
+  std::shared_ptr<std::atomic<bool>> refuses_ = std::make_shared<std::atomic<bool>>();
+  std::set<std::size_t> storage_waits_;  // queues that wait for the storage
+  std::string failure_;                  // why the image or the rings failed
   std::string frontend_problem_;
   LogBudget log_budget_;
   SectorCount published_;  // the size that the guest was told last

@@ -47,6 +47,9 @@ DeviceStatus Device::status() const {
                       .session = session_,
                       .merge = merge_,
                       .paused = paused_,
+                      .policy = policy_,
+                      .storage_waits = !storage_waits_.empty(),
+                      .storage_stopped = refuses_->load(std::memory_order_relaxed),
                       .limits = limiter_->get()};
   if (own_.image == ImagePhase::open && image_) {
     status.image = image_->info();
@@ -74,9 +77,17 @@ void Device::pause(Done done) {
 }
 
 Expected<void> Device::resume() {
-  if (!paused_) return fail(Errc::refused, "it is not paused");
+  const bool stopped = refuses_->load(std::memory_order_relaxed);
+  if (!paused_ && !stopped && storage_waits_.empty()) {
+    return fail(Errc::refused, "it is not paused");
+  }
   if (auto free = not_changing(); !free) return free;
   paused_ = false;
+  refuses_->store(false, std::memory_order_relaxed);
+  if (stopped) {
+    report(Severity::info, "requests are served again");
+    publish_storage_state();
+  }
   rings_.resume();
   return {};
 }

@@ -90,6 +90,15 @@ Expected<DiskRequest> read_disk_request(XenStore& store, const DeviceKey& key) {
   if (mode != "r" && mode != "w" && mode != "w!") {
     return fail(Errc::bad_node, fmt::format("mode is {}, neither r nor w", quoted(mode)));
   }
+  for (const auto& [name, wish] : {std::pair{"on-error", &request.on_failure.on_error},
+                                   std::pair{"on-enospc", &request.on_failure.on_no_space}}) {
+    const auto word = node(name);
+    if (!word) continue;
+    *wish = parse_on_failure(*word);
+    if (*wish) continue;
+    return fail(Errc::bad_node,
+                fmt::format("{} is {}, must be report, pause or stop", name, quoted(*word)));
+  }
   request.access = mode == "r" ? Access::read_only : Access::read_write;
   request.cdrom = node("device-type") == "cdrom";
   request.removable = node("removable") == "1";

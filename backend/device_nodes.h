@@ -7,6 +7,7 @@
 
 #include "backend/negotiation/device_state.h"
 #include "backend/negotiation/paths.h"
+#include "backend/storage_wishes.h"
 #include "xenblk/error.h"
 #include "xenblk/units.h"
 #include "xenblk/xen.h"
@@ -32,9 +33,11 @@ struct DiskRequest {
   bool cdrom = false;
   bool removable = false;
   bool discard = true;  // the toolstack allows it
+  FailureWishes on_failure;
 };
 
-// Errors: bad_node (params is missing, mode is neither r nor w).
+// Errors: bad_node (params is missing, mode is neither r nor w, on-error or on-enospc is no word
+// that is known).
 Expected<DiskRequest> read_disk_request(XenStore& store, const negotiation::DeviceKey& key);
 
 }  // namespace xenblk::backend

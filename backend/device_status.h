@@ -13,6 +13,7 @@
 #include "backend/negotiation/paths.h"
 #include "ringio/counters.h"
 #include "ringio/rate_limiter.h"
+#include "ringio/storage_policy.h"
 #include "vhd/merging_image.h"
 #include "xenblk/blkif.h"
 #include "xenblk/image.h"
@@ -55,6 +56,9 @@ struct DeviceStatus {
   std::optional<ExportStatus> exported;
   std::optional<MergeStatus> merge;
   bool paused = false;
+  ringio::StoragePolicy policy;
+  bool storage_waits = false;    // some of its requests wait for the storage, which has failed them
+  bool storage_stopped = false;  // all of its requests are refused since the storage has failed one
   ringio::RateLimits limits;
   // One for each queue that is connected, or was last. Read them at any time: they are shared with
   // the workers, and stay when the queue is gone.

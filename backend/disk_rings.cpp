@@ -37,6 +37,12 @@ void DiskRings::connect_one(const negotiation::Session& session, const RingPlan&
                            .counters = counters_.back(),
                            .limiter = plan.limiter,
                            .slow = plan.slow,
+                           .storage = {.policy = plan.policy,
+                                       .refuses = plan.refuses,
+                                       .tell =
+                                           [notice = plan.storage_notice, index](const auto& told) {
+                                             if (notice) notice(index, told);
+                                           }},
                            .notice = plan.notice};
   worker.connect(std::move(setup), [this, &worker](Expected<ringio::QueueId> result) {
     loop_.post([this, &worker, result = std::move(result)] { connect_result(worker, result); });
@@ -98,6 +104,14 @@ void DiskRings::age_grants() {
 }
 
 void DiskRings::disconnect(DisconnectDone done) {
+  release(&ringio::Worker::disconnect, std::move(done));
+}
+
+void DiskRings::detach(DisconnectDone done) {
+  release(&ringio::Worker::detach, std::move(done));
+}
+
+void DiskRings::release(Release how, DisconnectDone done) {
   assert(awaited_ == 0 && !connected_.empty());
   awaited_ = connected_.size();
   const auto one_gone = [this, done = std::move(done)] {
@@ -106,7 +120,7 @@ void DiskRings::disconnect(DisconnectDone done) {
     done();
   };
   for (const auto& queue : connected_) {
-    queue.worker->disconnect(queue.id, [this, one_gone] { loop_.post(one_gone); });
+    (queue.worker->*how)(queue.id, [this, one_gone] { loop_.post(one_gone); });
   }
 }
 

@@ -1,6 +1,7 @@
 // All rings of one disk: connected together, disconnected together, whichever workers serve them.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -34,6 +35,10 @@ struct RingPlan {
   std::function<void(const ringio::QueueNotice&)> notice;  // on the worker's thread
   std::shared_ptr<ringio::RateLimiter> limiter;
   ringio::SlowRequestWatch slow;
+  ringio::StoragePolicy policy;
+  std::shared_ptr<std::atomic<bool>> refuses;
+  // On the worker's thread.
+  std::function<void(std::size_t queue, const ringio::StorageNotice&)> storage_notice;
   // Of the nth queue; nothing for a disk without journals.
   std::function<std::optional<ringio::JournalPlace>(std::size_t queue)> journal;
 };
@@ -54,6 +59,8 @@ class DiskRings {
   void connect(const negotiation::Session& session, const RingPlan& plan, ConnectDone done);
   // Drains and disconnects all. `done` runs when nothing of this disk is mapped or bound any more.
   void disconnect(DisconnectDone done);
+  // As disconnect(), but what waits for the storage is left to the daemon after us.
+  void detach(DisconnectDone done);
   // Takes no more requests; `done` runs when all that were taken are answered. resume() undoes it.
   // Those that connect later are not paused.
   void pause(const std::function<void()>& done);
@@ -82,6 +89,8 @@ class DiskRings {
   void connect_one(const negotiation::Session& session, const RingPlan& plan, std::size_t index);
   void connect_result(ringio::Worker& worker, Expected<ringio::QueueId> result);
   void all_answered();
+  using Release = void (ringio::Worker::*)(ringio::QueueId, ringio::Worker::DisconnectDone);
+  void release(Release how, DisconnectDone done);
 
   EventLoop& loop_;
   WorkerPool& pool_;

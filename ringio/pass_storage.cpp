@@ -116,15 +116,17 @@ WorkerCore::Taken WorkerCore::refuse_from(Queue& queue, std::uint32_t& taken) no
   return Taken::all;
 }
 
+// What is wrong anyway gets the answer that it deserves.
 void WorkerCore::refuse_next(Queue& queue) noexcept {
   const RawSlot raw = queue.ring().copy_next();
+  const auto request = decode(raw, queue.layout(), queue.limits());
   const auto asked = name_of(raw, queue.layout());
-  refuse(queue, queue.ring().consume(raw),
-         {.id = asked.id,
-          .operation = asked.operation,
-          .status = blkif::Status::error,
-          .trouble = queue.refuses() ? Trouble::disk_stopped : Trouble::image_failed,
-          .detail = 0});
+  const Refusal refusal{.id = asked.id,
+                        .operation = asked.operation,
+                        .status = blkif::Status::error,
+                        .trouble = queue.refuses() ? Trouble::disk_stopped : Trouble::image_failed,
+                        .detail = 0};
+  refuse(queue, queue.ring().consume(raw), request ? refusal : request.error());
 }
 
 }  // namespace xenblk::ringio

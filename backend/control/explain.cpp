@@ -110,6 +110,18 @@ void explain_limits(const DeviceStatus& status, Lines& lines) {
   }
 }
 
+void explain_storage(const DeviceStatus& status, Lines& lines) {
+  if (status.storage_waits) {
+    lines.push_back(fmt::format("storage: it has failed {} requests, which are tried again",
+                                sum(status, &ringio::QueueCounters::kept)));
+    lines.push_back("-> make space, or bring the storage back; xenblkctl resume tries at once");
+  }
+  if (status.storage_stopped) {
+    lines.push_back("storage: it has failed, and all requests are refused since");
+    lines.push_back("-> look at it, then xenblkctl resume");
+  }
+}
+
 // Of each operation the time in all, and which part of it passed where.
 void explain_latencies(const DeviceStatus& status, Lines& lines) {
   for (const auto& of : kLatencies) {
@@ -160,6 +172,7 @@ Lines explain(const DeviceStatus& status) {
     lines.push_back("no guest is connected");
   }
   explain_limits(status, lines);
+  explain_storage(status, lines);
   explain_latencies(status, lines);
   explain_troubles(status, lines);
   return lines;

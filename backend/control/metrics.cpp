@@ -64,6 +64,14 @@ const std::vector<Family>& families() {
        "gauge",
        "Requests taken and not yet answered.",
        {{"", &Q::in_flight}}},
+      {"xenblk_requests_kept",
+       "gauge",
+       "Requests that wait for the storage, which has failed them.",
+       {{"", &Q::kept}}},
+      {"xenblk_retries",
+       "counter",
+       "Tries of requests that the storage had failed.",
+       {{"", &Q::retries}}},
       {"xenblk_events",
        "counter",
        "Events between the guest and the backend.",
@@ -171,6 +179,16 @@ void add_states(Text& text, const std::vector<NamedDisk>& disks) {
   text.begin(connected);
   for (const auto& disk : disks) {
     text.sample(connected.name, labels(disk), "", disk.status.session ? 1 : 0);
+  }
+  const Family storage{"xenblk_disk_storage_failed",
+                       "gauge",
+                       "Whether the guest waits for the storage, or its requests are refused.",
+                       {}};
+  text.begin(storage);
+  for (const auto& disk : disks) {
+    text.sample(storage.name, labels(disk), "state=\"waits\"", disk.status.storage_waits ? 1 : 0);
+    text.sample(storage.name, labels(disk), "state=\"stopped\"",
+                disk.status.storage_stopped ? 1 : 0);
   }
   const Family size{"xenblk_disk_size_bytes", "gauge", "Size of the disk.", {}};
   text.begin(size);

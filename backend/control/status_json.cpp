@@ -100,6 +100,8 @@ Json queue_stats(const QueueCounters& queue) {
           {"read-ns", queue.read_ns.get()},
           {"write-ns", queue.write_ns.get()},
           {"in-flight", queue.in_flight.get()},
+          {"kept", queue.kept.get()},
+          {"retries", queue.retries.get()},
           {"events", queue.events.get()},
           {"notifications", queue.notifications.get()},
           {"limited", queue.limited.get()},
@@ -158,6 +160,8 @@ std::string state_word(const DeviceStatus& status) {
   if (own.state == XenbusState::closing) return "closing";
   if (own.state == XenbusState::closed) return "closed";
   if (status.paused) return "paused";
+  if (status.storage_stopped) return "storage-stopped";
+  if (status.storage_waits) return "storage-waits";
   if (own.rings == RingPhase::connected) return "connected";
   return own.image == ImagePhase::opening ? "opening" : "waiting";
 }
@@ -210,6 +214,8 @@ Json disk_info(const NamedDisk& disk) {
   json["limits"] = limits_json(status.limits);
   json["export"] = export_json(status);
   json["coalesce"] = merge_json(status.merge);
+  json["on-error"] = backend::name(status.policy.on_error);
+  json["on-enospc"] = backend::name(status.policy.on_no_space);
   return json;
 }
 

@@ -74,13 +74,19 @@ std::vector<std::string>* strings_of(std::string_view key, Settings& settings) {
   return nullptr;
 }
 
+std::optional<std::string>* failure_of(std::string_view key, FailureSettings& settings) {
+  if (key == "on-error") return &settings.on_error;
+  if (key == "on-enospc") return &settings.on_no_space;
+  return nullptr;
+}
+
 std::optional<std::string>* string_of(std::string_view key, Settings& settings) {
   if (key == "data-path") return &settings.data_path;
   if (key == "log-level") return &settings.log_level;
   if (key == "control-group") return &settings.control_group;
   if (key == "metrics-file") return &settings.metrics_file;
   if (key == "journal-directory") return &settings.journal_directory;
-  return nullptr;
+  return failure_of(key, settings.on_failure);
 }
 
 std::optional<bool>* choice_of(std::string_view key, Settings& settings) {
@@ -129,6 +135,27 @@ Expected<void> take_confinement(const std::string& path, const toml::node& node,
   return {};
 }
 
+Expected<void> take_disks(const std::string& path, const toml::node& node, Settings& settings) {
+  const auto* disks = node.as_table();
+  if (disks == nullptr) return at(path, node.source(), "disks must be a table");
+  for (const auto& [name, disk] : *disks) {
+    const auto where = fmt::format("disks.\"{}\"", name.str());
+    const auto* table = disk.as_table();
+    if (table == nullptr) return at(path, disk.source(), where + " must be a table");
+    auto& taken = settings.disks[std::string(name.str())];
+    for (const auto& [key, value] : *table) {
+      auto* field = failure_of(key.str(), taken);
+      if (field == nullptr) {
+        return at(path, value.source(), fmt::format("unknown key {}.{}", where, key.str()));
+      }
+      *field = value.value_exact<std::string>();
+      if (*field) continue;
+      return at(path, value.source(), fmt::format("{}.{} must be a string", where, key.str()));
+    }
+  }
+  return {};
+}
+
 Expected<void> take(const std::string& path, std::string_view key, const toml::node& node,
                     Settings& settings) {
   if (auto* list = strings_of(key, settings); list != nullptr) {
@@ -138,6 +165,7 @@ Expected<void> take(const std::string& path, std::string_view key, const toml::n
     return {};
   }
   if (key == "confinement") return take_confinement(path, node, settings);
+  if (key == "disks") return take_disks(path, node, settings);
   if (auto* choice = choice_of(key, settings); choice != nullptr) {
     *choice = node.value_exact<bool>();
     if (*choice) return {};

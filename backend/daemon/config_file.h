@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +11,12 @@
 #include "xenblk/error.h"
 
 namespace xenblk::daemon {
+
+// "report", "pause" or "stop".
+struct FailureSettings {
+  std::optional<std::string> on_error;
+  std::optional<std::string> on_no_space;
+};
 
 // What may be set in the file or on the command line; unset means the default.
 struct Settings {
@@ -38,6 +45,9 @@ struct Settings {
   std::optional<std::string> metrics_file;
   std::optional<bool> xapi_statistics;
   std::optional<std::string> journal_directory;
+  // What to do when a storage fails: for all disks, and for those that the table "disks" names.
+  FailureSettings on_failure;
+  std::map<std::string, FailureSettings> disks;
 };
 
 // Errors: bad_spec with one line "file:line: reason" (unknown keys are errors), or why it cannot be

@@ -104,6 +104,20 @@ void combine_confinement(const Settings& file, Options& options) {
   options.backend.images.image_roots = confinement.image_roots;
 }
 
+backend::FailureWishes wishes(const FailureSettings& settings) {
+  const auto parsed = [](const std::optional<std::string>& word) {
+    return word ? backend::parse_on_failure(*word) : std::nullopt;
+  };
+  return {parsed(settings.on_error), parsed(settings.on_no_space)};
+}
+
+void combine_failures(const Settings& file, backend::BackendOptions& backend) {
+  backend.storage.of_all = wishes(file.on_failure);
+  for (const auto& [disk, settings] : file.disks) {
+    backend.storage.of_disk[disk] = wishes(settings);
+  }
+}
+
 Options combine(const Settings& line, const Settings& file) {
   Options options;
   auto& backend = options.backend;
@@ -126,6 +140,7 @@ Options combine(const Settings& line, const Settings& file) {
   backend.images.image_directories = file.image_directories;
   backend.images.raw_parents = file.raw_parents.value_or(false);
   combine_confinement(file, options);
+  combine_failures(file, backend);
   backend.journal_directory = file.journal_directory.value_or(kDefaultJournals);
   backend.export_directory = kStateDirectory;
   auto& polling = backend.worker.polling;
@@ -180,6 +195,29 @@ Expected<void> check_choices(const Settings& settings) {
               fmt::format("data-path is \"{}\", must be auto, copy or persistent", path));
 }
 
+Expected<void> check_failures(const std::string& prefix, const FailureSettings& settings) {
+  const auto check = [&](const char* key,
+                         const std::optional<std::string>& word) -> Expected<void> {
+    if (!word || backend::parse_on_failure(*word)) return {};
+    return fail(Errc::bad_spec,
+                fmt::format("{}{} is \"{}\", must be report, pause or stop", prefix, key, *word));
+  };
+  if (auto fine = check("on-error", settings.on_error); !fine) return fine;
+  return check("on-enospc", settings.on_no_space);
+}
+
+Expected<void> check_disks(const Settings& settings) {
+  for (const auto& [disk, wishes] : settings.disks) {
+    const auto colon = disk.rfind(':');
+    if (colon == std::string::npos || colon == 0 || colon + 1 == disk.size()) {
+      return fail(Errc::bad_spec,
+                  fmt::format("disks: \"{}\" names no disk: it must be like \"web1:xvda\"", disk));
+    }
+    if (auto fine = check_failures(fmt::format("disks.\"{}\".", disk), wishes); !fine) return fine;
+  }
+  return check_failures("", settings.on_failure);
+}
+
 }  // namespace
 
 Expected<void> check_settings(const Settings& settings) {
@@ -211,6 +249,7 @@ Expected<void> check_settings(const Settings& settings) {
   if (auto fine = within("slow-request-ms", settings.slow_request_ms, 0, kMostSlowRequestMs); !fine)
     return fine;
   if (auto fine = check_choices(settings); !fine) return fine;
+  if (auto fine = check_disks(settings); !fine) return fine;
   return within("workers", settings.workers, 1, kMostWorkers);
 }
 

@@ -271,6 +271,36 @@ TEST_F(ConfigFile, PinsWorkersUnlessToldOtherwise) {
   write("pin-workers = \"no\"\n");
   EXPECT_EQ(refusal(), path_ + ":1: pin-workers must be true or false");
 }
+TEST_F(ConfigFile, SaysWhatToDoWhenAStorageFails) {
+  using ringio::OnFailure;
+  EXPECT_EQ(options({}).backend.storage.policy("web1:xvda", {}), ringio::StoragePolicy{});
+  write(
+      "on-error = \"stop\"\non-enospc = \"pause\"\n[disks.\"web1:xvda\"]\non-error = \"report\"\n");
+  const auto wishes = options({"-c", path_.c_str()}).backend.storage;
+  EXPECT_EQ(wishes.policy("web1:xvda", {}),
+            (ringio::StoragePolicy{OnFailure::report, OnFailure::pause}));
+  EXPECT_EQ(wishes.policy("web2:xvda", {}),
+            (ringio::StoragePolicy{OnFailure::stop, OnFailure::pause}));
+}
+TEST_F(ConfigFile, RefusesWhatIsNoReactionToAFailure) {
+  write("on-error = \"panic\"\n");
+  EXPECT_EQ(refusal(), path_ + ":1: on-error is \"panic\", must be report, pause or stop");
+  write("on-enospc = 1\n");
+  EXPECT_EQ(refusal(), path_ + ":1: on-enospc must be a string");
+  write("[disks.\"web1:xvda\"]\non-enospc = \"wait\"\n");
+  EXPECT_EQ(refusal(),
+            path_ + ":1: disks.\"web1:xvda\".on-enospc is \"wait\", must be report, pause or stop");
+  write("[disks.\"web1:xvda\"]\non-fire = \"stop\"\n");
+  EXPECT_EQ(refusal(), path_ + ":2: unknown key disks.\"web1:xvda\".on-fire");
+  write("[disks.\"web1:xvda\"]\non-error = true\n");
+  EXPECT_EQ(refusal(), path_ + ":2: disks.\"web1:xvda\".on-error must be a string");
+  write("[disks.web1]\non-error = \"stop\"\n");
+  EXPECT_EQ(refusal(), path_ + ":1: disks: \"web1\" names no disk: it must be like \"web1:xvda\"");
+  write("[disks]\n\"web1:xvda\" = \"pause\"\n");
+  EXPECT_EQ(refusal(), path_ + ":2: disks.\"web1:xvda\" must be a table");
+  write("disks = 1\n");
+  EXPECT_EQ(refusal(), path_ + ":1: disks must be a table");
+}
 TEST_F(ConfigFile, RefusesNamesThatAreNoList) {
   write("backend-names = \"vbd\"\n");
   EXPECT_EQ(refusal(), path_ + ":1: backend-names must be a list of strings");

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "tests/control/control_fixture.h"
+#include "tests/ringio/memory_image.h"
 
 namespace xenblk::control {
 namespace {
@@ -166,6 +167,66 @@ TEST_F(Ctl, PausesAndResumes) {
   guest.join();
   EXPECT_EQ(state(), "connected");
   EXPECT_EQ(refused({"resume", "web1:xvda"}), "it is not paused");
+}
+
+// --- a storage that fails ---
+class CtlOfAFailingStorage : public Ctl {
+ protected:
+  void serve_memory(const backend::FailureWishes& wishes) {
+    end_server();
+    end_host();
+    start_host({.workers = 1,
+                .storage = {.of_all = wishes},
+                .open_image = [this](const std::string&, Access) { return image_; }});
+    start_server();
+    disk_ = connect_web1("raw:/memory");
+  }
+  blkif::Status write() { return frontend_->write({0}, sector_).value(); }
+
+  std::shared_ptr<ringio::test::MemoryImage> image_ =
+      std::make_shared<ringio::test::MemoryImage>(SectorCount{8192});
+  loopback::Disk disk_;
+  std::vector<std::byte> sector_ = std::vector<std::byte>(512);
+};
+
+TEST_F(CtlOfAFailingStorage, ShowsThatAGuestWaits) {
+  serve_memory({{}, ringio::OnFailure::pause});
+  image_->fail_changes(IoStatus::no_space);
+  std::thread guest([&] { EXPECT_EQ(write(), blkif::Status::okay); });
+  expect_node(disk_, "storage-state", "waiting");
+  EXPECT_EQ(state(), "storage-waits");
+  EXPECT_EQ(json({"info", "web1:xvda"})["on-enospc"], "pause");
+  EXPECT_EQ(json({"info", "web1:xvda"})["on-error"], "report");
+  const auto lines = good({"explain", "web1:xvda"});
+  EXPECT_TRUE(
+      lines.contains("storage: it has failed 1 requests, which are tried again\n-> make "
+                     "space, or bring the storage back; xenblkctl resume tries at once\n"))
+      << lines;
+  const auto metrics = good({"metrics"});
+  EXPECT_TRUE(metrics.contains("vdev=\"xvda\",state=\"waits\"} 1\n")) << metrics;
+  EXPECT_TRUE(metrics.contains("# TYPE xenblk_requests_kept gauge\n")) << metrics;
+  good({"resume", "web1:xvda"});
+  image_->fail_changes(IoStatus::okay);
+  guest.join();
+  expect_node(disk_, "storage-state", "good");
+  EXPECT_EQ(state(), "connected");
+  EXPECT_EQ(refused({"resume", "web1:xvda"}), "it is not paused");
+}
+
+TEST_F(CtlOfAFailingStorage, ShowsThatADiskIsStoppedUntilItIsResumed) {
+  serve_memory({ringio::OnFailure::stop, {}});
+  image_->fail_next(IoStatus::io_error);
+  EXPECT_EQ(write(), blkif::Status::error);
+  EXPECT_EQ(write(), blkif::Status::error);
+  EXPECT_EQ(state(), "storage-stopped");
+  const auto lines = good({"explain", "web1:xvda"});
+  EXPECT_TRUE(
+      lines.contains("storage: it has failed, and all requests are refused since\n"
+                     "-> look at it, then xenblkctl resume\n"))
+      << lines;
+  good({"resume", "web1:xvda"});
+  EXPECT_EQ(write(), blkif::Status::okay);
+  EXPECT_EQ(state(), "connected");
 }
 
 TEST_F(Ctl, PausesNothingThatIsNotConnected) {

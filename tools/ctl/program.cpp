@@ -336,7 +336,8 @@ void add_commands(CLI::App& program, Run& run) {
              "explain web1:xvda", show_explain);
   add_simple(program, run, "pause", "Stops taking requests, and waits for those under way",
              "pause web1:xvda", nothing);
-  add_simple(program, run, "resume", "Goes on after a pause", "resume web1:xvda", nothing);
+  add_simple(program, run, "resume", "Goes on after a pause, or when the storage is good again",
+             "resume web1:xvda", nothing);
   add_resize(program, run);
   add_check(program, run);
   add_snapshot(program, run);

@@ -21,6 +21,8 @@ namespace {
 constexpr int kMostSteps = 400'000;
 constexpr int kMostStepsToEnd = 200'000;
 
+constexpr std::uint64_t kWishes = 0xda942042e4dd58b5;
+
 // What one seed has in it beside the guests' own dice.
 struct Weather {
   bool quiet = false;  // no faults: every honest request must succeed
@@ -35,11 +37,22 @@ struct Weather {
   bool removals = false;
   std::uint64_t honest = 1;
   std::uint64_t hostile = 0;
+  // What administrators want when the storage fails.
+  backend::FailureWishes wishes;
+
+  // Nobody closes a disk or ends the daemon while requests are kept, and nothing else fails.
+  bool waits_for_everything() const {
+    const auto pause = ringio::OnFailure::pause;
+    return wishes.on_error == pause && wishes.on_no_space == pause && !grants_fail && !restarts &&
+           !removals;
+  }
+  bool has_wishes() const { return wishes.on_error || wishes.on_no_space; }
 };
 
-Weather choose_weather(Dice& dice) {
+Weather choose_weather(Dice& dice, const backend::FailureWishes& wishes) {
   Weather weather;
   weather.quiet = dice.one_in(3);
+  weather.wishes = wishes;
   weather.honest = 1 + dice.below(3);
   weather.hostile = dice.below(3);
   weather.store_conflicts = dice.one_in(3);
@@ -55,6 +68,17 @@ Weather choose_weather(Dice& dice) {
   return weather;
 }
 
+// From dice of their own, so that the rest of a seed is as it was without.
+backend::FailureWishes choose_wishes(Dice dice) {
+  if (dice.one_in(2)) return {};
+  const auto choose = [&] {
+    return dice.one_in(4)   ? ringio::OnFailure::stop
+           : dice.one_in(4) ? ringio::OnFailure::report
+                            : ringio::OnFailure::pause;
+  };
+  return {choose(), choose()};
+}
+
 class System {
  public:
   explicit System(const SystemPlan& plan);
@@ -66,6 +90,7 @@ class System {
   void start_daemon();
   void step();
   void step_daemon();
+  void step_storage();
   void step_guests();
   void make_trouble();
   void end();
@@ -106,7 +131,9 @@ class System {
 };
 
 System::System(const SystemPlan& plan)
-    : plan_(plan), dice_(plan.seed * 0x9e3779b97f4a7c15 + 1), weather_(choose_weather(dice_)) {
+    : plan_(plan),
+      dice_(plan.seed * 0x9e3779b97f4a7c15 + 1),
+      weather_(choose_weather(dice_, choose_wishes(Dice(plan.seed ^ kWishes)))) {
   make_guests();
   leak_slots(plan.sabotage == Sabotage::slot_leaked);
   if (weather_.kills) {
@@ -131,6 +158,7 @@ System::System(const SystemPlan& plan)
   options_.offer.persistent_grants = dice_.one_in(2);
   if (dice_.one_in(3)) options_.offer.max_indirect_segments = 0;
   if (dice_.one_in(5)) options_.offer.logical_sector_bytes = kPageBytes;
+  options_.storage.of_all = weather_.wishes;
   options_.open_image = [this](const std::string& params, Access access) {
     const auto found = disks_.find(params);
     if (found != disks_.end()) return found->second->open(access);
@@ -160,7 +188,7 @@ void System::make_guests() {
   for (std::uint64_t i = 0; i < weather_.honest; ++i) {
     const GuestOptions options{
         .id = {++domain},
-        .faults_allowed = !weather_.quiet,
+        .faults_allowed = !weather_.quiet && !weather_.waits_for_everything(),
         .events_get_lost = weather_.events_get_lost,
         .lives = static_cast<int>(1 + dice_.below(3)),
         .requests = static_cast<int>(20 + dice_.below(150)),
@@ -208,6 +236,7 @@ void System::look_for_wrong() {
 
 void System::step() {
   clock_.advance(std::chrono::nanoseconds(1000 + dice_.below(20'000)));
+  if (weather_.has_wishes()) step_storage();
   switch (dice_.below(8)) {
     case 0:
     case 1:
@@ -241,6 +270,20 @@ void System::step_daemon() {
   faults.commit_conflicts.set(0);
   faults.failed_writes.set(0);
   if (dice_.one_in(50)) loop_->tick();
+}
+
+// Where requests wait for their storage a step takes longer, and an administrator comes by.
+void System::step_storage() {
+  if (!dice_.one_in(20)) return;
+  if (!std::ranges::any_of(backend_->devices(), [](const auto& one) {
+        const auto status = one.second->status();
+        return status.storage_waits || status.storage_stopped;
+      })) {
+    return;
+  }
+  clock_.advance(std::chrono::milliseconds(dice_.below(400)));
+  if (!dice_.one_in(100)) return;
+  for (const auto& [key, device] : backend_->devices()) static_cast<void>(device->resume());
 }
 
 void System::step_guests() {
