@@ -162,6 +162,7 @@ class World {
    public:
     void connect(ringio::QueueSetup, ConnectDone) override { broken("no queues", "", 0); }
     void disconnect(ringio::QueueId, DisconnectDone) override {}
+    void detach(ringio::QueueId, DisconnectDone) override {}
     void set_capacity(ringio::QueueId, SectorCount, std::function<void()>) override {}
     void set_image(ringio::QueueId, std::shared_ptr<Image>, std::function<void()>) override {}
     void age_grants(ringio::QueueId) override {}
