@@ -80,12 +80,14 @@ void Device::give_image_back(const std::function<void()>& given) {
 }
 
 void Device::resize_between(SectorCount capacity, Done done) {
-  change_image([capacity](vhd::ImageRegistry& registry,
-                          auto&& image) { return registry.resize(std::move(image), capacity); },
-               [this, done = std::move(done)](const Expected<void>& resized) {
-                 if (resized) capacity_read(image_->capacity());
-                 done(resized);
-               });
+  change_image(
+      [capacity](vhd::ImageRegistry& registry, std::shared_ptr<Image>&& image) {
+        return registry.resize(std::move(image), capacity);
+      },
+      [this, done = std::move(done)](const Expected<void>& resized) {
+        if (resized) capacity_read(image_->capacity());
+        done(resized);
+      });
 }
 
 void Device::check(const vhd::CheckOptions& options, CheckDone done) {

@@ -28,7 +28,9 @@ void Device::coalesce(std::uint64_t bytes_per_second, Done done) {
       },
       [this, parent, bytes_per_second, done = std::move(done)](const Expected<void>& opened) {
         if (!opened) return change_ended(opened, done);
-        take_image_away([=, this] { begin_merge(parent, bytes_per_second, done); });
+        take_image_away([this, parent, bytes_per_second, done] {
+          begin_merge(parent, bytes_per_second, done);
+        });
       });
 }
 
@@ -42,7 +44,7 @@ void Device::begin_merge(const std::shared_ptr<vhd::ImageRegistry::MergeParent>&
       [parent](vhd::ImageRegistry& registry, std::shared_ptr<Image>&& image) {
         return registry.begin_merge(std::move(image), std::move(*parent));
       },
-      [=, this](vhd::Changed changed) {
+      [this, into, bytes_per_second, done](vhd::Changed changed) {
         auto merging = std::dynamic_pointer_cast<vhd::MergingImage>(changed.image);
         if (merging) {
           merge_ = MergeStatus{.progress = merging->progress(), .into = into};

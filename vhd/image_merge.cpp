@@ -142,7 +142,7 @@ Expected<void> ImageRegistry::check_merge(DynamicImage& child, const std::string
                                          parent_path, siblings->front()));
 }
 
-Changed ImageRegistry::begin_merge(std::shared_ptr<Image>&& child, MergeParent&& parent) {
+Changed ImageRegistry::begin_merge(std::shared_ptr<Image>&& child, MergeParent parent) {
   auto given = std::move(child);
   const std::lock_guard lock(mutex_);
   const auto entry = find(given);

@@ -83,7 +83,7 @@ class ImageRegistry {
   // the roots; locked: somebody else uses it.
   Expected<MergeParent> open_merge_parent(const std::shared_ptr<Image>& child);
   // Second: a MergingImage of both in place of the child.
-  Changed begin_merge(std::shared_ptr<Image>&& child, MergeParent&& parent);
+  Changed begin_merge(std::shared_ptr<Image>&& child, MergeParent parent);
   // Third, when it has ended well and is settled, and `params` name the parent: the parent in place
   // of both. The child is deleted.
   Changed end_merge(std::shared_ptr<Image>&& merging);

@@ -113,7 +113,7 @@ ImageRequestList MergingImage::take_waiting() noexcept {
   return taken;
 }
 
-void MergingImage::resume(ImageRequestList&& woken) noexcept {
+void MergingImage::resume(ImageRequestList woken) noexcept {
   while (!woken.empty()) {
     auto& request = woken.front();
     woken.pop_front();

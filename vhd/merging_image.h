@@ -70,7 +70,7 @@ class MergingImage final : public Image {
   bool may_enter(const ImageRequest& request) const noexcept;
   void leave(ImageRequest& request) noexcept;
   ImageRequestList take_waiting() noexcept;
-  void resume(ImageRequestList&& woken) noexcept;
+  void resume(ImageRequestList woken) noexcept;
   static Range range_of(const ImageRequest& request) {
     return {request.first.n, request.first.n + request.count.n};
   }

@@ -43,7 +43,7 @@ Expected<void> note_successor(const std::string& parent_path, const std::string&
 std::optional<std::string> successor_of(File& file, const std::string& path) {
   const auto bytes = MetadataFile(note_path(path)).load();
   if (!bytes || !*bytes || (*bytes)->size() > kNoteBytesMax) return {};
-  const std::string child(reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size());
+  std::string child(reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size());
   if (!child.starts_with('/')) return {};
   const auto footers = read_footers(file);
   if (!footers || !is_child_of(child, footers->chosen.uuid)) return {};
