@@ -116,3 +116,6 @@ guest_await_end() {
 guest_is_there() { guest_domid "$1" > /dev/null || fail "guest $1 is not there"; }
 
 guest_gone() { ! guest_domid "$1" > /dev/null; }
+
+# A domain whose pages somebody maps stays in this list as (null), dying.
+domain_is_gone() { ! xl list | awk -v id="$1" '$2 == id { found = 1 } END { exit !found }'; }

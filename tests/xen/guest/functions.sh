@@ -179,3 +179,14 @@ no_kernel_complaint() {
     say "the kernel complains"
   fi
 }
+
+# blkfront_gives_way: disks that come from here on are for a program.
+blkfront_gives_way() {
+  rmmod xen_blkfront || { say "blkfront stays"; return; }
+  for module in xen-gntalloc xen-evtchn; do modprobe "$module"; done
+  for device in gntalloc evtchn xenbus; do
+    [ -c "/dev/xen/$device" ] || { say "no /dev/xen/$device"; return; }
+  done
+}
+
+hostile_ends() { wait_until '! pidof hostile_guest > /dev/null' || say "hostile_guest does not end"; }

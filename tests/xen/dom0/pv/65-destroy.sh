@@ -17,9 +17,6 @@ destroyed_under_load() {
   expect_daemon_alive
 }
 
-# A domain whose pages somebody maps stays in this list as (null), dying.
-domain_is_gone() { ! xl list | awk -v id="$1" '$2 == id { found = 1 } END { exit !found }'; }
-
 image_is_whole() {
   xenblk_img check "$images/doomed.vhd"
 }
