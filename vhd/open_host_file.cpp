@@ -133,6 +133,13 @@ Expected<Opened> open_best(const std::string& path, const HostFileOptions& optio
   return Opened{cached, false};
 }
 
+// Whoever made the file, or cut it off last, left pages of it in the cache. As long as there is
+// one, or the trace of one, the kernel looks for more at each direct write: that is 3 to 6 per
+// cent.
+void forget_cached_pages(int descriptor) {
+  (void)::posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 }  // namespace
 
 Expected<void> HostFile::unlock() {
@@ -166,6 +173,8 @@ Expected<std::unique_ptr<HostFile>> open_host_file(const std::string& path,
     auto locked = lock(descriptor.get(), lock_type(options.access), path);
     if (!locked) return std::unexpected(locked.error());
   }
+  const bool writes_directly = opened->direct && options.access == Access::read_write;
+  if (writes_directly && S_ISREG(status.st_mode)) forget_cached_pages(descriptor.get());
   HostFile::Parts parts{.access = options.access,
                         .block_device = S_ISBLK(status.st_mode),
                         .alignment_bytes = opened->direct ? kSectorBytes : 1,

@@ -1,10 +1,14 @@
 // Files of the host: what is opened, how it is locked, and reading and writing at any alignment.
 #include "vhd/host_file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <random>
 
 #include "tests/vhd/blocking_disk.h"
@@ -29,6 +33,33 @@ class HostFileTest : public ::testing::TestWithParam<bool> {
 
 INSTANTIATE_TEST_SUITE_P(DirectAndCached, HostFileTest, ::testing::Values(true, false),
                          [](const auto& param) { return param.param ? "Direct" : "Cached"; });
+
+constexpr std::size_t kCachedPages = 16;
+
+// Of the first kCachedPages of the file.
+std::ptrdiff_t pages_in_cache(const std::string& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  constexpr auto kBytes = kCachedPages * kPageBytes;
+  void* const map = ::mmap(nullptr, kBytes, PROT_READ, MAP_SHARED, file, 0);
+  ::close(file);
+  std::array<unsigned char, kCachedPages> resident{};
+  EXPECT_EQ(::mincore(map, kBytes, resident.data()), 0);
+  ::munmap(map, kBytes);
+  return std::ranges::count_if(resident, [](unsigned char page) { return (page & 1U) != 0; });
+}
+
+// What another program left there slows down each direct write.
+TEST(HostFile, HasNothingInThePageCacheOnceOpenForDirectWrites) {
+  const test::TempDir dir;
+  const auto path = dir.make_file("a", kCachedPages * kPageBytes, 'a');
+  const int other = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_EQ(::fsync(other), 0);
+  ::close(other);
+  ASSERT_EQ(pages_in_cache(path), kCachedPages);
+  const auto file = open_host_file(path, {.access = Access::read_write}).value();
+  if (file->alignment_bytes() == 1) GTEST_SKIP() << "no direct I/O on this file system";
+  EXPECT_EQ(pages_in_cache(path), 0);
+}
 
 TEST_P(HostFileTest, SaysThatAFileIsMissing) {
   const auto path = dir_.path("none");
