@@ -23,7 +23,7 @@ namespace xenblk::vhd {
 
 // Sizes that tests make small.
 struct VhdTuning {
-  // The file grows by this much at least, by 16 times as much at most, and its footer moves once
+  // The file grows by this much at least, by 64 times as much at most, and its footer moves once
   // for it.
   std::uint64_t extent_bytes = 64U << 20;
   // Bitmaps of 16 GiB of partial blocks, in blocks of 2 MiB.

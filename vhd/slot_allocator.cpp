@@ -10,10 +10,10 @@ namespace {
 constexpr std::uint64_t kAlignmentBytes = kPageBytes;
 // One sync moves the footer: a handful of blocks at least, however large they are.
 constexpr std::uint64_t kExtentSlotsMin = 4;
-// A sync stalls all new blocks, so a large file grows by more at once: by an eighth, up to a limit.
+// A sync stalls all new blocks, so a large file grows by more at once: by half, up to a limit.
 // What of it no block needs is a hole, and is cut off when the image is closed.
-constexpr std::uint64_t kFileInExtents = 8;
-constexpr std::uint64_t kGrowthMax = 16;
+constexpr std::uint64_t kFileInExtents = 2;
+constexpr std::uint64_t kGrowthMax = 64;
 // More than this at once means a disk that fails for good; then slots are wasted instead.
 constexpr std::size_t kDirtySlotsMax = 256;
 constexpr std::uint64_t kEndMax = std::uint64_t{kUnusedBlock} * kSectorBytes;

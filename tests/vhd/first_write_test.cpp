@@ -139,15 +139,15 @@ TEST_F(FirstWrite, CanBeRepeatedAndUsesUpNoRoom) {
   EXPECT_TRUE(image_->finish());
 }
 
-TEST(SlotAllocator, GrowsAFileByAnEighthWithinLimits) {
+TEST(SlotAllocator, GrowsAFileByHalfWithinLimits) {
   const auto growth_mib = [](std::uint64_t footer_offset) {
     const SlotAllocator slots({2U << 20},
                               {.footer_offset = footer_offset, .extent_bytes = 64U << 20});
     return slots.next_extent(100'000).value().slots.bytes >> 20;
   };
   EXPECT_EQ(growth_mib(4096), 62U) << "31 slots of a page more than a block";
-  EXPECT_EQ(growth_mib(std::uint64_t{1} << 30), 126U);
-  EXPECT_EQ(growth_mib(std::uint64_t{16} << 30), 1023U);
+  EXPECT_EQ(growth_mib(std::uint64_t{1} << 30), 510U);
+  EXPECT_EQ(growth_mib(std::uint64_t{16} << 30), 4095U);
 }
 
 }  // namespace
