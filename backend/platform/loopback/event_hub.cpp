@@ -26,7 +26,7 @@ Expected<EventPort> EventHub::bind(Endpoint& endpoint, DomainId peer, EventPort 
       add(endpoint, {.endpoint = &endpoint, .remote_domain = peer, .remote_port = remote});
   found->second.remote_port = local;
   // An event may have been sent while nobody was bound; Xen raises the new port for that reason.
-  raise(local, own_port(endpoint, local));
+  wake(raise(local, own_port(endpoint, local)));
   return local;
 }
 
@@ -52,13 +52,17 @@ void EventHub::close_domain(DomainId domain) {
 }
 
 bool EventHub::notify(Endpoint& endpoint, EventPort port) {
-  const std::scoped_lock lock(mutex_);
-  const Port* const own = find(endpoint, port);
-  if (own == nullptr) return false;
-  Port* const peer = peer_of(*own);
-  if (peer == nullptr || faults_.lost_events.take()) return true;
-  raise(own->remote_port, *peer);
-  if (faults_.doubled_events.take()) raise(own->remote_port, *peer);
+  std::shared_ptr<SignalFd> signal;
+  {
+    const std::scoped_lock lock(mutex_);
+    const Port* const own = find(endpoint, port);
+    if (own == nullptr) return false;
+    Port* const peer = peer_of(*own);
+    if (peer == nullptr || faults_.lost_events.take()) return true;
+    signal = raise(own->remote_port, *peer);
+    if (faults_.doubled_events.take()) wake(raise(own->remote_port, *peer));
+  }
+  wake(signal);
   return true;
 }
 
@@ -68,7 +72,7 @@ std::size_t EventHub::take_pending(Endpoint& endpoint, std::span<EventPort> out)
   const auto count = std::min(out.size(), pending.size());
   std::copy_n(pending.begin(), count, out.begin());
   pending.erase(pending.begin(), pending.begin() + static_cast<std::ptrdiff_t>(count));
-  if (pending.empty()) endpoint.signal_.lower();
+  if (pending.empty()) endpoint.signal_->lower();
   return count;
 }
 
@@ -139,23 +143,24 @@ void EventHub::erase(DomainId domain, EventPort number) {
   if (Port* const peer = peer_of(port)) peer->remote_port = {0};
   auto& queue = port.endpoint->pending_;
   std::erase(queue, number);
-  if (queue.empty()) port.endpoint->signal_.lower();
+  if (queue.empty()) port.endpoint->signal_->lower();
   ports.erase(number.n);
 }
 
 void EventHub::unmask(EventPort number, Port& port) {
   port.masked = false;
-  if (std::exchange(port.raised_while_masked, false)) raise(number, port);
+  if (std::exchange(port.raised_while_masked, false)) wake(raise(number, port));
 }
 
-void EventHub::raise(EventPort number, Port& port) {
+std::shared_ptr<SignalFd> EventHub::raise(EventPort number, Port& port) {
   if (port.masked) {
     port.raised_while_masked = true;
-    return;
+    return {};
   }
   port.masked = true;
   port.endpoint->pending_.push_back(number);
-  port.endpoint->signal_.raise();
+  const auto& signal = port.endpoint->signal_;
+  return signal->mark_raised() ? signal : nullptr;
 }
 
 }  // namespace xenblk::loopback

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -21,13 +22,13 @@ class Endpoint {
  public:
   explicit Endpoint(DomainId domain) : domain_(domain) { pending_.reserve(kUsualPorts); }
   DomainId domain() const { return domain_; }
-  int fd() const { return signal_.fd(); }
+  int fd() const { return signal_->fd(); }
 
  private:
   friend class EventHub;
   static constexpr std::size_t kUsualPorts = 1024;
   DomainId domain_;
-  SignalFd signal_;
+  std::shared_ptr<SignalFd> signal_ = std::make_shared<SignalFd>();
   std::vector<EventPort> pending_;
 };
 
@@ -71,7 +72,11 @@ class EventHub {
   EventPort add(Endpoint& endpoint, Port port);
   void erase(DomainId domain, EventPort port);
   static void unmask(EventPort number, Port& port);
-  static void raise(EventPort number, Port& port);
+  // The signal that has to be woken, if any: it outlives its endpoint.
+  [[nodiscard]] static std::shared_ptr<SignalFd> raise(EventPort number, Port& port);
+  static void wake(const std::shared_ptr<SignalFd>& signal) {
+    if (signal) signal->wake();
+  }
 
   Faults& faults_;
   mutable std::mutex mutex_;

@@ -3,6 +3,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <utility>
+
 #include "backend/platform/loopback/own_bug.h"
 
 namespace xenblk::loopback {
@@ -15,17 +18,19 @@ SignalFd::~SignalFd() {
   ::close(fd_);
 }
 
-void SignalFd::raise() noexcept {
-  if (raised_) return;
-  raised_ = true;
+bool SignalFd::mark_raised() noexcept {
+  return !std::exchange(raised_, true);
+}
+
+void SignalFd::wake() noexcept {
   require(::eventfd_write(fd_, 1) == 0, "nobody else writes the eventfd of a loopback handle");
 }
 
 void SignalFd::lower() noexcept {
-  if (!raised_) return;
   raised_ = false;
   eventfd_t count = 0;
-  require(::eventfd_read(fd_, &count) == 0, "the fd of a handle is read only through the handle");
+  require(::eventfd_read(fd_, &count) == 0 || errno == EAGAIN,
+          "an eventfd that is open can be read");
 }
 
 }  // namespace xenblk::loopback

@@ -1,5 +1,7 @@
-// An eventfd that is readable while raised. The caller serialises raise() and lower() with the lock
-// that guards what the descriptor stands for, so the descriptor and that state never disagree.
+// An eventfd that is readable while raised. The caller serialises all but wake() with the lock that
+// guards what the descriptor stands for. wake() is the part of raise() that wakes a thread: called
+// without that lock, so that the thread does not find it taken. Until then the descriptor is late,
+// and after a lower() in between it is readable with nothing behind it, until the next lower().
 #pragma once
 
 namespace xenblk::loopback {
@@ -11,7 +13,12 @@ class SignalFd {  // pinned: others hold the descriptor's number
   SignalFd(const SignalFd&) = delete;
   SignalFd& operator=(const SignalFd&) = delete;
 
-  void raise() noexcept;
+  void raise() noexcept {
+    if (mark_raised()) wake();
+  }
+  // True: wake() is due.
+  bool mark_raised() noexcept;
+  void wake() noexcept;
   void lower() noexcept;
   int fd() const { return fd_; }
 
