@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "backend/empty_medium.h"
+#include "backend/negotiation/layout_name.h"
 #include "backend/negotiation/standing_offer.h"
 #include "backend/store.h"
 
@@ -39,11 +40,8 @@ bool was_served(const Seen& seen) {
 }
 
 std::string describe_session(const Session& session) {
-  const auto* layout = session.layout == blkif::Layout::x86_32   ? "x86_32"
-                       : session.layout == blkif::Layout::x86_64 ? "x86_64"
-                                                                 : "native";
   return fmt::format("{} queue(s), {} ring page(s), {} layout", session.queues.size(),
-                     1U << session.ring_order, layout);
+                     1U << session.ring_order, negotiation::name(session.layout));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "backend/control/latency_summary.h"
+#include "backend/negotiation/layout_name.h"
 
 namespace xenblk::control {
 
@@ -14,25 +15,13 @@ using ringio::QueueCounters;
 
 namespace {
 
-const char* layout_word(blkif::Layout layout) {
-  switch (layout) {
-    case blkif::Layout::native:
-      return "native";
-    case blkif::Layout::x86_32:
-      return "x86_32";
-    case blkif::Layout::x86_64:
-      return "x86_64";
-  }
-  return "?";
-}
-
 const char* access_word(Access access) {
   return access == Access::read_only ? "read-only" : "read-write";
 }
 
 Json negotiated(const DeviceStatus& status) {
   if (!status.session) return nullptr;
-  return {{"layout", layout_word(status.session->layout)},
+  return {{"layout", negotiation::name(status.session->layout)},
           {"queues", status.counters.size()},
           {"ring-pages", 1U << status.session->ring_order},
           {"persistent-grants", status.session->persistent_grants}};

@@ -16,6 +16,7 @@
 #include "backend/daemon/demo/demo_guest.h"
 #include "backend/daemon/demo/loopback_host.h"
 #include "backend/daemon/demo/soak.h"
+#include "backend/negotiation/layout_name.h"
 #include "vhd/create.h"
 
 namespace {
@@ -88,26 +89,14 @@ std::vector<GuestPlan> plan_guests(const Options& options, const std::string& di
   return plans;
 }
 
-const char* layout_name(blkif::Layout layout) {
-  switch (layout) {
-    case blkif::Layout::native:
-      return "native";
-    case blkif::Layout::x86_32:
-      return "x86_32";
-    case blkif::Layout::x86_64:
-      return "x86_64";
-  }
-  return "?";
-}
-
 void print_table(const std::vector<GuestPlan>& plans, const std::vector<GuestReport>& reports) {
   fmt::print("guest  image  layout  ring pages  queues  MiB verified  writes/s  reads/s  result\n");
   for (std::size_t i = 0; i < plans.size(); ++i) {
     const auto& plan = plans[i];
     const auto& report = reports[i];
     fmt::print("{:>5}  {:<5}  {:<6}  {:>10}  {:>6}  {:>12}  {:>8.0f}  {:>7.0f}  {}\n",
-               plan.domain.n, plan.image.substr(0, 3), layout_name(plan.layout), plan.ring_pages,
-               plan.queues, report.bytes_verified >> 20, report.writes_per_second,
+               plan.domain.n, plan.image.substr(0, 3), negotiation::name(plan.layout),
+               plan.ring_pages, plan.queues, report.bytes_verified >> 20, report.writes_per_second,
                report.reads_per_second, report.failure.empty() ? "verified" : report.failure);
   }
 }
