@@ -179,6 +179,7 @@ void Device::open_image() {
   auto request = read_disk_request(services_.store, key_);
   if (!request) return image_opened(std::unexpected(std::move(request.error())));
   request_ = std::move(*request);
+  limiter_->set(request_.limits);
   const bool guest_has_drive = request_.cdrom && (medium_ || !offered_);
   if (request_.cdrom) medium_ = request_.params;
   if (guest_has_drive) static_cast<void>(services_.store.remove(negotiation::error_path(key_)));

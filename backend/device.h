@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -82,8 +83,9 @@ class Device {
   // are answered. Errors: refused (no guest is connected).
   void pause(Done done);
   Expected<void> resume();
-  // From now on, and for as long as this device exists.
-  void set_limits(const ringio::RateLimits& limits);
+  // From now on, and for as long as the disk is attached, also under the daemons after us. Errors:
+  // those of publish(), refused (it is just being removed).
+  Expected<void> set_limits(const ringio::RateLimits& limits);
   // Asks as the toolstack does: the guest lets go of the disk, then it is closed. Errors: those of
   // publish(), refused (there is nothing to close).
   Expected<void> request_close();
@@ -140,6 +142,7 @@ class Device {
   Expected<void> can_change() const;
   Expected<void> not_changing() const;
   Expected<void> not_merging() const;
+  Expected<void> note(std::span<const negotiation::Node> nodes);
   void resize_between(SectorCount capacity, Done done);
   void change_image(ImageOpener::ImageChange change, Done done);
   void take_image_away(std::function<void()> taken);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "backend/device.h"
+#include "backend/disk_limits.h"
 #include "backend/export_socket.h"
 #include "backend/store.h"
 
@@ -92,9 +93,25 @@ Expected<void> Device::resume() {
   return {};
 }
 
-void Device::set_limits(const ringio::RateLimits& limits) {
+Expected<void> Device::set_limits(const ringio::RateLimits& limits) {
+  if (auto noted = note(limit_nodes(limits)); !noted) return noted;
+  request_.limits = limits;
   limiter_->set(limits);
   rings_.wake();
+  return {};
+}
+
+// In the disk's directory, whatever its state is.
+Expected<void> Device::note(std::span<const Node> nodes) {
+  for (int tries = 0; tries < kPublishTries; ++tries) {
+    const auto seen = read_device(services_.store, key_, medium_).seen;
+    if (!seen.exists) return fail(Errc::refused, "it is just being removed");
+    const auto published =
+        publish(services_.store, negotiation::backend_path(key_), seen.backend, nodes);
+    if (!published) return std::unexpected(published.error());
+    if (*published == Published::done) return {};
+  }
+  return fail(Errc::conflict, "its state changes faster than its nodes can be written");
 }
 
 // What libxl writes to remove a device (libxl_device.c, libxl__initiate_device_generic_remove).

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "backend/disk_limits.h"
 #include "backend/negotiation/values.h"
 #include "backend/store.h"
 
@@ -99,6 +100,9 @@ Expected<DiskRequest> read_disk_request(XenStore& store, const DeviceKey& key) {
     return fail(Errc::bad_node,
                 fmt::format("{} is {}, must be report, pause or stop", name, quoted(*word)));
   }
+  const auto limits = read_limits(node);
+  if (!limits) return std::unexpected(limits.error());
+  request.limits = *limits;
   request.access = mode == "r" ? Access::read_only : Access::read_write;
   request.cdrom = node("device-type") == "cdrom";
   request.removable = node("removable") == "1";

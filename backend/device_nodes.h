@@ -8,6 +8,7 @@
 #include "backend/negotiation/device_state.h"
 #include "backend/negotiation/paths.h"
 #include "backend/storage_wishes.h"
+#include "ringio/rate_limiter.h"
 #include "xenblk/error.h"
 #include "xenblk/units.h"
 #include "xenblk/xen.h"
@@ -34,10 +35,11 @@ struct DiskRequest {
   bool removable = false;
   bool discard = true;  // the toolstack allows it
   FailureWishes on_failure;
+  ringio::RateLimits limits;  // by the toolstack, or by a daemon before us
 };
 
 // Errors: bad_node (params is missing, mode is neither r nor w, on-error or on-enospc is no word
-// that is known).
+// that is known, a limit is no number that it may be).
 Expected<DiskRequest> read_disk_request(XenStore& store, const negotiation::DeviceKey& key);
 
 }  // namespace xenblk::backend

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "backend/disk_limits.h"
 #include "backend/negotiation/values.h"
 
 namespace xenblk::control {
@@ -20,11 +21,6 @@ constexpr std::array kVerbs{Verb::list,    Verb::info,        Verb::stats,    Ve
                             Verb::resize,  Verb::check,       Verb::snapshot, Verb::coalesce,
                             Verb::limit,   Verb::export_disk, Verb::shutdown};
 
-// Less than a request of one page a second, or more than any device does, is a slip of the pen.
-constexpr std::uint64_t kLeastBandwidth = kPageBytes;
-constexpr std::uint64_t kMostBandwidth = std::uint64_t{1} << 40;
-constexpr std::uint64_t kMostOperations = 100'000'000;
-constexpr std::uint64_t kMostBurstMs = 60'000;
 // Larger than any disk, and still a number of bytes that fits in 63 bits.
 constexpr std::uint64_t kMostDiskBytes = std::uint64_t{1} << 62;
 
@@ -80,16 +76,16 @@ Expected<std::uint64_t> number(const std::string& key, const Json& value, std::u
 }
 
 Expected<void> take_limit(const std::string& key, const Json& value, Command& command) {
-  const auto keep = [&](std::optional<std::uint64_t>& field, std::uint64_t least,
-                        std::uint64_t most) -> Expected<void> {
-    const auto n = number(key, value, least, most);
+  const auto keep = [&](std::optional<std::uint64_t>& field,
+                        backend::LimitRange range) -> Expected<void> {
+    const auto n = number(key, value, range.least, range.most);
     if (!n) return std::unexpected(n.error());
     field = *n;
     return {};
   };
-  if (key == "iops") return keep(command.operations_per_second, 1, kMostOperations);
-  if (key == "bandwidth") return keep(command.bytes_per_second, kLeastBandwidth, kMostBandwidth);
-  if (key == "burst-ms") return keep(command.burst_ms, 1, kMostBurstMs);
+  if (key == "iops") return keep(command.operations_per_second, backend::kOperationsRange);
+  if (key == "bandwidth") return keep(command.bytes_per_second, backend::kBandwidthRange);
+  if (key == "burst-ms") return keep(command.burst_ms, backend::kBurstRange);
   if (key != "none") return wrong(fmt::format("limit takes no {}", negotiation::quoted(key)));
   if (value != Json(true)) return wrong("none must be true");
   command.no_limits = true;

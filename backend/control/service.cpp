@@ -85,7 +85,7 @@ void Service::execute_on(Device& device, const Command& command, Reply reply) {
                           });
     case Verb::limit: {
       const auto limits = changed(device.status().limits, command);
-      device.set_limits(limits);
+      if (const auto set = device.set_limits(limits); !set) return reply.bad(set.error());
       return reply.good(limits_json(limits));
     }
     case Verb::export_disk:

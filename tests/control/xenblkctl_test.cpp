@@ -278,6 +278,17 @@ TEST_F(Ctl, KeepsLimitsOverAReconnection) {
   EXPECT_EQ(json({"info", "web1:xvda"})["limits"]["iops"], 400);
 }
 
+// In XenStore with the disk, where its toolstack sees them too.
+TEST_F(Ctl, NotesLimitsForTheNextDaemon) {
+  const auto one = connect_web1(raw_image());
+  good({"limit", "web1:xvda", "--iops", "400", "--bandwidth", "1G"});
+  EXPECT_EQ(node(one, "limit-iops"), "400");
+  EXPECT_EQ(node(one, "limit-bandwidth"), "1073741824");
+  EXPECT_EQ(node(one, "limit-burst-ms"), "100");
+  good({"limit", "web1:xvda", "--none"});
+  EXPECT_EQ(node(one, "limit-iops"), "0");
+}
+
 TEST_F(Ctl, GrowsARawDiskUnderItsGuest) {
   const auto one = connect_web1(raw_image());
   good({"resize", "web1:xvda", "8M"});
