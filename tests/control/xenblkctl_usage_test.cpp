@@ -1,0 +1,188 @@
+// What each command of xenblkctl refuses, its help, its manual, and what the shell completes.
+#include <map>
+#include <regex>
+#include <set>
+
+#include "tests/control/ctl_fixture.h"
+
+namespace xenblk::control {
+namespace {
+
+// Each with what it needs.
+const std::map<std::string, std::vector<std::string>> kCalls = {
+    {"list", {}},
+    {"info", {"7/51712"}},
+    {"stats", {"7/51712"}},
+    {"metrics", {}},
+    {"explain", {"7/51712"}},
+    {"pause", {"7/51712"}},
+    {"resume", {"7/51712"}},
+    {"resize", {"7/51712", "8M"}},
+    {"check", {"7/51712"}},
+    {"snapshot", {"7/51712", "--to", "/a.vhd"}},
+    {"coalesce", {"7/51712"}},
+    {"limit", {"7/51712", "--none"}},
+    {"export", {"7/51712", "--stop"}},
+    {"close", {"7/51712"}},
+    {"shutdown", {}}};
+
+std::vector<std::string> call(const std::string& command, std::vector<std::string> rest = {}) {
+  auto words = kCalls.at(command);
+  words.insert(words.begin(), command);
+  words.insert(words.end(), rest.begin(), rest.end());
+  return words;
+}
+
+using CtlUsage = Ctl;
+
+// --- errors ---
+TEST_F(CtlUsage, EveryCommandThatTakesADiskRefusesAnUnknownOne) {
+  for (const auto& [command, rest] : kCalls) {
+    if (rest.empty()) continue;
+    const auto of = [&](const std::string& disk) {
+      auto words = call(command);
+      words[1] = disk;
+      return refused(words);
+    };
+    EXPECT_EQ(of("9/51712"), "no such disk: \"9/51712\"") << command;
+    EXPECT_EQ(of("db:xvda"), "no such disk: \"db:xvda\"") << command;
+    EXPECT_EQ(of("xvda"), "\"xvda\" names no disk: it must be like 7/51712 or like web1:xvda");
+  }
+}
+
+TEST_F(CtlUsage, RefusesToGuessBetweenTwoGuestsOfOneName) {
+  toolstack_.add_disk(named_disk(raw_image()));
+  auto other = named_disk(raw_image("other.raw"));
+  other.guest = {8};
+  const auto guest = xen_.create_domain({8});
+  set_node("/local/domain/8/name", "web1");
+  toolstack_.add_disk(other);
+  expect_node(other, "image-state", "open");
+  expect_node(disk(""), "image-state", "open");
+  EXPECT_EQ(refused({"info", "web1:xvda"}),
+            "there are several guests called \"web1\": name the disk by its numbers");
+}
+
+TEST_F(CtlUsage, RefusesNonsenseLimits) {
+  connect_web1(raw_image());
+  EXPECT_EQ(refused({"limit", "web1:xvda", "--iops", "0"}),
+            "iops must be a whole number from 1 to 100000000");
+  EXPECT_EQ(refused({"limit", "web1:xvda", "--bandwidth", "1"}),
+            "bandwidth must be a whole number from 4096 to 1099511627776");
+  EXPECT_EQ(json({"info", "web1:xvda"})["limits"]["iops"], 0) << "nothing was changed";
+  EXPECT_EQ(refused({"limit", "web1:xvda"}, 2),
+            "limit needs --iops, --bandwidth, --burst or --none (see xenblkctl limit --help)");
+  EXPECT_TRUE(refused({"limit", "web1:xvda", "--bandwidth", "fast"}, 2).starts_with("--bandwidth"));
+  EXPECT_EQ(refused({"limit", "web1:xvda", "--iops", "-5"}),
+            "iops must be a whole number from 1 to 100000000");
+  EXPECT_TRUE(refused({"limit", "web1:xvda", "--iops", "5", "--none"}, 2).contains("excludes"));
+}
+
+TEST_F(CtlUsage, SaysWhatIsWrongWithTheCommandLine) {
+  EXPECT_EQ(refused({}, 2), "A subcommand is required (see xenblkctl --help)");
+  EXPECT_TRUE(refused({"explode"}, 2).contains("(see xenblkctl --help)"));
+  EXPECT_EQ(refused({"info"}, 2), "DISK is required (see xenblkctl info --help)");
+  EXPECT_TRUE(refused({"resize", "7/1", "0"}, 2).contains("(see xenblkctl resize --help)"));
+  EXPECT_TRUE(refused({"shutdown", "--detach", "--close"}, 2).contains("excludes"));
+  EXPECT_TRUE(refused({"stats", "--interval", "0"}, 2).contains("--interval"));
+}
+
+TEST_F(CtlUsage, EveryCommandSaysThatNoDaemonIsThere) {
+  end_server();
+  for (const auto& [command, rest] : kCalls) {
+    EXPECT_EQ(refused(call(command)),
+              "cannot reach xenblkd at " + socket_ + ": No such file or directory");
+  }
+}
+
+TEST_F(CtlUsage, EveryCommandRefusesWhatItDoesNotTake) {
+  for (const auto& [command, rest] : kCalls) {
+    const auto hint = " (see xenblkctl " + command + " --help)";
+    for (const auto* word : {"--frobnicate", "superfluous"}) {
+      const auto said = refused(call(command, {word}), 2);
+      EXPECT_EQ(said, "The following argument was not expected: " + std::string(word) + hint);
+    }
+  }
+}
+
+TEST_F(CtlUsage, EveryCommandOfADiskNeedsOne) {
+  for (const auto& [command, rest] : kCalls) {
+    if (rest.empty() || command == "stats") continue;
+    EXPECT_EQ(refused({command}, 2), "DISK is required (see xenblkctl " + command + " --help)");
+  }
+}
+
+TEST_F(CtlUsage, GivesUpOnAGuestThatDoesNotLetGo) {
+  connect_web1(raw_image());
+  EXPECT_EQ(refused({"close", "web1:xvda", "--timeout", "1"}),
+            "not done after 1 s; it goes on by itself, see xenblkctl list");
+}
+
+// --- help ---
+TEST_F(CtlUsage, NoCommandIsMissingInTheseTests) {
+  const auto help = good({"--help"});
+  const auto commands = help.substr(help.find("Subcommands:"));
+  const std::regex pattern("\n  ([a-z]+) ");
+  std::set<std::string> found, called;
+  for (std::sregex_iterator it(commands.begin(), commands.end(), pattern), end; it != end; ++it) {
+    found.insert((*it)[1]);
+  }
+  for (const auto& [command, rest] : kCalls) called.insert(command);
+  EXPECT_EQ(found, called);
+}
+
+TEST_F(CtlUsage, HelpOfEachCommandHasAnExampleOfIt) {
+  const auto help = good({"--help"});
+  for (const auto& [command, rest] : kCalls) {
+    EXPECT_TRUE(std::regex_search(help, std::regex("\n  " + command + " +[A-Z]"))) << command;
+    EXPECT_TRUE(good({command, "--help"}).contains("Example:\n  xenblkctl " + command)) << command;
+  }
+}
+
+TEST_F(CtlUsage, TheManualNamesEveryCommandAndOption) {
+  std::ifstream file(XENBLK_CTL_MANUAL);
+  const std::string manual((std::istreambuf_iterator<char>(file)), {});
+  for (const auto& [command, rest] : kCalls) {
+    EXPECT_TRUE(manual.contains("\n.It Cm " + command)) << command;
+    const auto help = good({command, "--help"});
+    const std::regex option("--([a-z]+)");
+    for (std::sregex_iterator it(help.begin(), help.end(), option), end; it != end; ++it) {
+      EXPECT_TRUE(manual.contains("Fl -" + (*it)[1].str())) << command << " --" << (*it)[1];
+    }
+  }
+}
+
+// --- completion ---
+class Completion : public Ctl {
+ protected:
+  // What bash offers for the last of these words, in its order.
+  std::string offered(const std::string& words) const {
+    const auto script = fmt::format(
+        "xenblkctl() {{ '{}' --socket '{}' \"$@\"; }}; . '{}'; COMP_WORDS=({}); "
+        "COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _xenblk; echo \"${{COMPREPLY[*]}}\"",
+        XENBLK_CTL_PROGRAM, socket_, XENBLK_CTL_COMPLETION, words);
+    test::Running running({"bash", "-c", script}, directory_.path(""));
+    const auto ended = running.wait();
+    EXPECT_EQ(ended.err, "");
+    return ended.out;
+  }
+};
+
+TEST_F(Completion, OffersCommands) {
+  EXPECT_EQ(offered("xenblkctl re"), "resume resize\n");
+}
+TEST_F(Completion, OffersTheOptionsOfACommand) {
+  EXPECT_EQ(offered("xenblkctl limit --b"), "--bandwidth --burst\n");
+}
+TEST_F(Completion, OffersDisks) {
+  connect_web1(raw_image());
+  EXPECT_EQ(offered("xenblkctl info 7"), "7/51712\n");
+  EXPECT_EQ(offered("xenblkctl info w"), "web1:xvda\n");
+}
+TEST_F(Completion, IsSilentWithoutADaemon) {
+  end_server();
+  EXPECT_EQ(offered("xenblkctl info 7"), "\n");
+}
+
+}  // namespace
+}  // namespace xenblk::control
