@@ -328,7 +328,7 @@ void Device::rings_connected(Expected<void> result, const Session& session) {
     return;
   }
   failure_ = describe(result.error());
-  const bool keep = taking_over_ && result.error().code == ringio::kBadJournal;
+  const bool keep = taking_over_ && result.error().code == Errc::bad_journal;
   own_.rings = keep ? RingPhase::held : RingPhase::failed;
   if (keep) failure_ += "; the disk is left as it is until it is detached or its guest ends";
 }

@@ -84,10 +84,10 @@ Expected<JournalFile> JournalFile::open(const std::string& path) {
   struct stat status = {};
   if (::fstat(file.get(), &status) != 0) return fail_os(errno, path);
   const bool ours = S_ISREG(status.st_mode) && (status.st_mode & (S_IRWXG | S_IRWXO)) == 0;
-  if (!ours) return fail(kBadJournal, path + ": somebody else may write to it");
+  if (!ours) return fail(Errc::bad_journal, path + ": somebody else may write to it");
   const auto bytes = static_cast<std::size_t>(status.st_size);
   if (bytes < sizeof(JournalHeader) || bytes > journal_bytes(kMaxRingEntries)) {
-    return fail(kBadJournal, path + ": the journal is damaged: wrong size");
+    return fail(Errc::bad_journal, path + ": the journal is damaged: wrong size");
   }
   return map(file.get(), bytes, path);
 }

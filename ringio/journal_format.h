@@ -13,17 +13,12 @@
 
 #include "ringio/raw_slot.h"
 #include "xenblk/blkif.h"
-#include "xenblk/error.h"
 
 namespace xenblk::ringio {
 
 inline constexpr std::uint64_t kJournalMagic = 0x314c4e524a4b4c42;  // "BLKJRNL1"
 // To be raised with every change of what follows `drained_at`.
 inline constexpr std::uint32_t kJournalVersion = 1;
-
-// The code of all errors that say that a journal, or the ring beside it, is not what it should be:
-// two that should agree do not.
-inline constexpr Errc kBadJournal = Errc::conflict;
 
 inline constexpr std::uint32_t kMaxRingEntries =
     blkif::ring_entries(blkif::Layout::native, blkif::kMaxRingPages);

@@ -8,18 +8,19 @@ namespace xenblk::ringio {
 namespace {
 
 std::unexpected<Error> damaged(const char* what) {
-  return fail(kBadJournal, std::string("the journal is damaged: ") + what);
+  return fail(Errc::bad_journal, std::string("the journal is damaged: ") + what);
 }
 
 std::unexpected<Error> wrong_version(std::uint32_t version) {
-  return fail(kBadJournal, "the journal is of version " + std::to_string(version) +
-                               ", this daemon knows version " + std::to_string(kJournalVersion) +
-                               ": start the daemon that wrote it, end it with SIGTERM, and "
-                               "start this one again");
+  return fail(Errc::bad_journal, "the journal is of version " + std::to_string(version) +
+                                     ", this daemon knows version " +
+                                     std::to_string(kJournalVersion) +
+                                     ": start the daemon that wrote it, end it with SIGTERM, and "
+                                     "start this one again");
 }
 
 std::unexpected<Error> ring_was_moved() {
-  return fail(kBadJournal, "the ring's responses do not end where the journal left them");
+  return fail(Errc::bad_journal, "the ring's responses do not end where the journal left them");
 }
 
 // What is in flight must be just what was consumed and has no response.
@@ -39,7 +40,10 @@ bool ring_was_made_anew(const JournalHeader& header, const RingIndices& ring) {
   if (ring.response_producer != 0) return false;
   const auto consumed = static_cast<std::uint32_t>(header.consumed);
   const bool requests_gone = static_cast<std::int32_t>(ring.request_producer - consumed) < 0;
-  return static_cast<std::uint32_t>(header.published) != 0 || requests_gone;
+  // A ring whose index has just wrapped stands at 0 too, but no further than what was taken.
+  const auto seen = 0 - static_cast<std::uint32_t>(header.published);
+  const bool reachable = seen <= header.consumed - header.published;
+  return requests_gone || !reachable;
 }
 
 Expected<JournalVerdict> judge_journal(const JournalHeader& header, std::size_t file_bytes,
@@ -47,7 +51,7 @@ Expected<JournalVerdict> judge_journal(const JournalHeader& header, std::size_t 
                                        const RingIndices& ring) {
   if (header.magic != kJournalMagic) return damaged("this is no journal");
   if (header.identity != identity) {
-    return fail(kBadJournal, "the journal is that of another connection");
+    return fail(Errc::bad_journal, "the journal is that of another connection");
   }
   if (header.state == JournalState::drained) {
     // A frontend that began anew while nobody served it has a new ring; others stand still.

@@ -26,7 +26,7 @@ std::unexpected<Error> at(const JournalPlace& place, Error error) {
 Expected<JournalFile> open_left_behind(const JournalPlace& place) {
   auto file = JournalFile::open(place.path);
   if (!file && file.error().code == Errc::not_found) {
-    return fail(kBadJournal, place.path + ": the daemon before left no journal");
+    return fail(Errc::bad_journal, place.path + ": the daemon before left no journal");
   }
   return file;
 }

@@ -24,6 +24,7 @@ enum class Errc : std::uint8_t {
   closed,             // the other side went away (xenstored, a worker)
   bad_image,          // an image's content is wrong
   unsupported_image,  // an image is of a kind that is not served
+  bad_journal,        // an in-flight journal, or the ring beside it, is not what it should be
   bad_spec,           // an image specification or an option cannot be understood
   bad_node,           // a XenStore node is missing or has a value that cannot be understood
   refused,            // a well-formed value that is outside what was offered

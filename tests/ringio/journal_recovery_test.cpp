@@ -87,6 +87,20 @@ TEST_F(Recovery, WorksWhereTheRingsIndicesWrap) {
   EXPECT_EQ(found().in_flight, std::vector<std::uint16_t>{0});
 }
 
+TEST_F(Recovery, TakesARingWhoseResponsesHaveJustWrappedForTheSameRing) {
+  constexpr std::uint64_t kWrap = std::uint64_t{1} << 32;
+  ring_ = {2, 0};
+  // Killed between the ring's index and its note, and between two operations.
+  for (const std::uint64_t published : {kWrap - 1, kWrap}) {
+    header_.consumed = kWrap + 2, header_.published = published;
+    const auto verdict = judge_journal(header_, bytes_, identity_, kEntries, ring_);
+    ASSERT_TRUE(verdict.has_value());
+    EXPECT_EQ(verdict->use, JournalUse::recover) << published;
+  }
+  header_.consumed = header_.published = kWrap - 1;
+  EXPECT_EQ(judge_journal(header_, bytes_, identity_, kEntries, ring_)->use, JournalUse::begin_at);
+}
+
 TEST_F(Recovery, RefusesWhatNoDaemonWrites) {
   header_.consumed = 3, header_.published = 0;
   EXPECT_EQ(error(), "the journal is damaged: requests are missing");
@@ -159,7 +173,7 @@ TEST_F(Recovery, RefusesAFileThatSomebodyElseCouldHaveWritten) {
   EXPECT_EQ(JournalFile::open(path).error().text, path + ": somebody else may write to it");
   ASSERT_EQ(::chmod(path.c_str(), 0600), 0);
   EXPECT_TRUE(JournalFile::open(path).has_value());
-  EXPECT_EQ(JournalFile::open(directory.make_file("short", 10)).error().code, kBadJournal);
+  EXPECT_EQ(JournalFile::open(directory.make_file("short", 10)).error().code, Errc::bad_journal);
 }
 
 }  // namespace
