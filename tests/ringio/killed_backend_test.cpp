@@ -6,9 +6,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
+#include <numeric>
+#include <set>
+#include <tuple>
 
 #include "ringio/buffer_pool.h"
 #include "ringio/uring_engine.h"
@@ -53,6 +57,22 @@ Setting setting_of(std::uint64_t n) {
   return setting;
 }
 constexpr std::uint64_t kSettings = 3 * 5 * 4 * 3 * 2;
+
+// Which setting each guest's life has, and how many backends it lives through, so that a thousand
+// kills meet every setting twice.
+struct Lives {
+  std::uint64_t kills;
+  std::uint64_t seed;
+
+  std::uint64_t setting(std::uint64_t life) const {
+    // A step that has no factor in common with their number visits all of them.
+    static_assert(std::gcd(kSettings, 77U) == 1);
+    return (seed + life * 77) % kSettings;
+  }
+  std::uint64_t kills_of_each() const {
+    return std::clamp(kills / kSettings, std::uint64_t{2}, std::uint64_t{5});
+  }
+};
 
 // What the backends tell the test; shared memory.
 struct Reports {
@@ -282,20 +302,43 @@ class KilledBackend : public testing::Test {
   std::array<std::uint64_t, 6> answered_ = {};
 };
 
+TEST(KilledBackendLives, AThousandKillsMeetEverySettingTwice) {
+  std::set<std::tuple<Storage, std::uint32_t, std::uint32_t, blkif::Layout, bool>> different;
+  for (std::uint64_t n = 0; n < kSettings; ++n) {
+    const auto [guest, storage, persistent] = setting_of(n);
+    different.emplace(storage, guest.ring_pages, guest.queues, guest.layout, persistent);
+  }
+  EXPECT_EQ(different.size(), kSettings);
+  for (const std::uint64_t seed : {1U, 7U, 359U, 4'000'000'000U}) {
+    const Lives lives{.kills = 1000, .seed = seed};
+    std::array<std::uint64_t, kSettings> met = {};
+    std::uint64_t kills = 0;
+    for (std::uint64_t life = 0; kills < lives.kills; ++life) {
+      met.at(lives.setting(life)) += lives.kills_of_each();
+      kills += lives.kills_of_each();
+    }
+    EXPECT_GE(std::ranges::min(met), 2U) << seed;
+  }
+}
+
 TEST_F(KilledBackend, LosesNothingAndAnswersEachRequestOnce) {
-  constexpr std::uint64_t kKillsOfALife = 5;
   const auto kills = from_environment(
       "XENBLK_KILLS", static_cast<std::uint64_t>(xenblk::test::single_threaded_rounds(30)));
   const auto seed = from_environment("XENBLK_SEED", 1);
+  const Lives lives{kills, seed};
+  std::set<std::uint64_t> settings;
   for (std::uint64_t life = 0; kills_ < kills && !HasFailure(); ++life) {
-    // A step that has no factor in common with their number visits all settings.
-    live((seed + life * 77) % kSettings, seed * 1000 + life, kKillsOfALife);
+    settings.insert(lives.setting(life));
+    live(lives.setting(life), seed * 1000 + life, lives.kills_of_each());
   }
   std::uint64_t answers = 0;
   for (const auto count : answered_) answers += count;
-  std::printf("%llu kills, %llu answers, %llu pages verified, %u waits for the dead one's lock\n",
-              static_cast<unsigned long long>(kills_), static_cast<unsigned long long>(answers),
-              static_cast<unsigned long long>(verified_), reports_->lock_waits.load());
+  std::printf(
+      "%llu kills, %zu of %llu settings, %llu answers, %llu pages verified, %u waits for "
+      "the dead one's lock\n",
+      static_cast<unsigned long long>(kills_), settings.size(),
+      static_cast<unsigned long long>(kSettings), static_cast<unsigned long long>(answers),
+      static_cast<unsigned long long>(verified_), reports_->lock_waits.load());
   EXPECT_GT(answers, 10 * kills);
 }
 
