@@ -43,6 +43,7 @@ void BlockJobs::footer_written(Job& job, std::int64_t result) {
 }
 
 void BlockJobs::footer_synced(Job& job, std::int64_t result) {
+  if (result < 0) context_.syncs.missed_failure();
   finish_move(job, status_from_result(result));
 }
 
@@ -107,8 +108,9 @@ void BlockJobs::zeroes_written(Job& job, std::int64_t result) {
 }
 
 void BlockJobs::scrub_synced(Job& job, std::int64_t result) {
-  if (result < 0) return leave_slot(job, status_from_result(result));
-  use_slot(job);
+  if (result >= 0) return use_slot(job);
+  context_.syncs.missed_failure();
+  leave_slot(job, status_from_result(result));
 }
 
 void BlockJobs::leave_slot(Job& job, IoStatus status) {

@@ -1,9 +1,17 @@
 #include "vhd/flush_group.h"
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
 
 namespace xenblk::vhd {
+namespace {
+
+bool is_flush(const ImageRequest& request) {
+  return request.op == ImageOp::flush;
+}
+
+}  // namespace
 
 FlushGroup::~FlushGroup() {
   assert(!syncing_);
@@ -59,11 +67,16 @@ void FlushGroup::start(ImageRequest& leader) noexcept {
 
 void FlushGroup::finished(ImageRequest& leader) noexcept {
   const auto status = status_from_result(leader.pieces[0].result);
+  auto status_of_flushes = status;
   TaskList shared;
   ImageRequest* next = nullptr;
   {
     const std::lock_guard lock(mutex_);
     shared.swap(sharing_);
+    const bool any_flush = is_flush(leader) || std::ranges::any_of(shared, [](Task& task) {
+                             return is_flush(request_of(task));
+                           });
+    status_of_flushes = status_of_flush(status, any_flush);
     if (waiting_.empty()) {
       syncing_ = false;
     } else {
@@ -79,10 +92,25 @@ void FlushGroup::finished(ImageRequest& leader) noexcept {
     auto& request = request_of(shared.front());
     shared.pop_front();
     request.pieces[0].request = nullptr;
-    post_then(request, then_of(request), status);
+    post_then(request, then_of(request), is_flush(request) ? status_of_flushes : status);
   }
   leader.pieces[0].request = nullptr;
-  then_of(leader)(leader, status);
+  then_of(leader)(leader, is_flush(leader) ? status_of_flushes : status);
+}
+
+// Under the lock.
+IoStatus FlushGroup::status_of_flush(IoStatus status, bool any_flush) noexcept {
+  if (!any_flush) {
+    owed_ = owed_ || (cached_ && status != IoStatus::okay);
+    return status;
+  }
+  const bool owed = std::exchange(owed_, false);
+  return owed && status == IoStatus::okay ? IoStatus::io_error : status;
+}
+
+void FlushGroup::missed_failure() noexcept {
+  const std::lock_guard lock(mutex_);
+  owed_ = cached_;
 }
 
 }  // namespace xenblk::vhd

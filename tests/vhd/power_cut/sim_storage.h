@@ -49,6 +49,7 @@ class SimStorage {
 
   // --- what a test may set ---
   bool is_device = false;                        // a block device: its size never changes
+  bool is_cached = false;                        // read and written through the page cache
   std::function<void()> on_change;               // after each change and sync: a moment to crash at
   std::function<int(const IoOp&)> fault;         // an errno to fail with, or 0; engines only
   std::uint64_t room_pages = ~std::uint64_t{0};  // beyond this: ENOSPC; engines only
@@ -113,7 +114,7 @@ class SimFile final : public File {
   }
   bool is_block_device() const override { return storage_.is_device; }
   Access access() const override { return access_; }
-  std::uint32_t alignment_bytes() const override { return kSectorBytes; }
+  std::uint32_t alignment_bytes() const override { return storage_.is_cached ? 1 : kSectorBytes; }
   int descriptor() const override { return -1; }
 
   std::size_t number() const { return number_; }
