@@ -9,6 +9,7 @@ import compiled
 import headers
 import includes
 import links
+import named_tests
 import sizes
 import words
 from tree import Tree
@@ -219,6 +220,34 @@ class Words(PlantedTree):
     def test_the_samples_variable_is_fine(self):
         self.plant("README.md", "XENBLK_VHD_SAMPLES=../sha" + "red/samples")
         self.expect_nothing(words.check)
+
+
+class NamedTests(PlantedTree):
+    def setUp(self):
+        super().setUp()
+        self.plant("tests/ringio/a_test.cpp", "TEST_F(Ring, StopsForEver) {}\nTEST_P(\n    Slot, Ends) {}\n")
+        self.plant("tests/xen/dom0/pv/55-hostile-guest.sh", "")
+        self.plant("tests/xen/hostile/cases.cpp", '{"closes-twice", closes_twice},')
+        self.plant("dev", "fuzz_targets=(ring\n  config)\n")
+
+    def documented(self, shown_by):
+        self.plant("docs/threat-model.md", f"## The advisories\n\n| 39 | endless work | {shown_by} |\n")
+
+    def test_names_of_what_is_there_are_fine(self):
+        for name in ("`Ring.StopsForEver`", "`Slot.*`", "`tests/ringio/a_test.cpp`", "`tests/ringio`",
+                     "fuzz targets `ring`, `config`", "`55`: `closes-twice`", "as 300"):
+            self.documented(name)
+            self.expect_nothing(named_tests.check)
+
+    def test_what_is_not_there_is_seen(self):
+        for name in ("`Ring.Stops`", "`Rings.*`", "`tests/ringio/b_test.cpp`", "fuzz targets `ring`, `nodes`",
+                     "`55`: `closes-twice`, `closes-thrice`", "`56-other.sh`"):
+            self.documented(name)
+            self.expect_one(named_tests.check, "docs/threat-model.md:3", "there is no")
+
+    def test_a_row_that_names_no_test_is_seen(self):
+        self.documented("nobody does that")
+        self.expect_one(named_tests.check, "docs/threat-model.md:3", "names no test")
 
 
 if __name__ == "__main__":

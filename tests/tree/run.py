@@ -16,6 +16,7 @@ import compiled
 import headers
 import includes
 import links
+import named_tests
 import sizes
 import words
 from tree import Tree
@@ -43,6 +44,7 @@ def checks(options):
         ("disabled tests", lambda: compiled.check(tree)),
         ("sizes", lambda: sizes.check(tree)),
         ("words", lambda: words.check(tree)),
+        ("named tests", lambda: named_tests.check(tree)),
     ]
     if options.build:
         found.append(("built tests", lambda: compiled.check_build(tree, options.build)))
