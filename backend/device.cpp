@@ -275,10 +275,6 @@ void Device::connect_rings() {
       .offer_discard = offers_discard(),
       .persistent_grants = session->persistent_grants,
       .indirect_segments_max = offered_->max_indirect_segments,
-      .notice =
-          [this](const ringio::QueueNotice& notice) {
-            services_.loop.post([this, notice] { report_trouble(notice); });
-          },
       .limiter = limiter_,
       .slow = {.threshold_ns = services_.slow_request_ns,
                .tell =
@@ -287,6 +283,10 @@ void Device::connect_rings() {
                    }},
       .policy = policy_,
       .refuses = refuses_,
+      .notice =
+          [this](std::size_t queue, const ringio::QueueNotice& notice) {
+            services_.loop.post([this, queue, notice] { report_trouble(queue, notice); });
+          },
       .storage_notice =
           [this](std::size_t queue, const ringio::StorageNotice& notice) {
             services_.loop.post([this, queue, notice] { storage_changed(queue, notice); });
@@ -458,10 +458,9 @@ void Device::report(Severity severity, std::string_view text) {
   }
 }
 
-void Device::report_trouble(const ringio::QueueNotice& notice) {
-  report(Severity::warning,
-         fmt::format("queue {}: {} ({}); further ones are only counted", notice.queue.n,
-                     ringio::describe(notice.trouble), notice.detail));
+void Device::report_trouble(std::size_t queue, const ringio::QueueNotice& notice) {
+  report(Severity::warning, fmt::format("queue {}: {} ({}); further ones are only counted", queue,
+                                        ringio::describe(notice.trouble), notice.detail));
 }
 
 }  // namespace xenblk::backend

@@ -166,7 +166,7 @@ class Device {
   Result publish_grown(const negotiation::Seen& seen);
   Result tell_failure(const negotiation::Seen& seen);
   void forget();
-  void report_trouble(const ringio::QueueNotice& notice);
+  void report_trouble(std::size_t queue, const ringio::QueueNotice& notice);
   void report_slow(const ringio::SlowRequest& request);
   // --- device_storage.cpp: a storage that fails.
   ringio::StoragePolicy storage_policy() const;

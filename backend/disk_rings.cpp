@@ -43,7 +43,9 @@ void DiskRings::connect_one(const negotiation::Session& session, const RingPlan&
                                            [notice = plan.storage_notice, index](const auto& told) {
                                              if (notice) notice(index, told);
                                            }},
-                           .notice = plan.notice};
+                           .notice = [notice = plan.notice, index](const auto& told) {
+                             if (notice) notice(index, told);
+                           }};
   worker.connect(std::move(setup), [this, &worker](Expected<ringio::QueueId> result) {
     loop_.post([this, &worker, result = std::move(result)] { connect_result(worker, result); });
   });

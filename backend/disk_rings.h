@@ -32,12 +32,12 @@ struct RingPlan {
   bool offer_discard = false;
   bool persistent_grants = false;
   std::uint32_t indirect_segments_max = 0;
-  std::function<void(const ringio::QueueNotice&)> notice;  // on the worker's thread
   std::shared_ptr<ringio::RateLimiter> limiter;
   ringio::SlowRequestWatch slow;
   ringio::StoragePolicy policy;
   std::shared_ptr<std::atomic<bool>> refuses;
-  // On the worker's thread.
+  // Both on the worker's thread; the guest's number of the queue.
+  std::function<void(std::size_t queue, const ringio::QueueNotice&)> notice;
   std::function<void(std::size_t queue, const ringio::StorageNotice&)> storage_notice;
   // Of the nth queue; nothing for a disk without journals.
   std::function<std::optional<ringio::JournalPlace>(std::size_t queue)> journal;

@@ -95,7 +95,7 @@ void Queue::report(Trouble trouble, std::uint64_t detail) {
   bool& reported = reported_[static_cast<std::size_t>(trouble)];
   if (reported) return;
   reported = true;
-  if (setup_.notice) setup_.notice({id_, trouble, detail});
+  if (setup_.notice) setup_.notice({trouble, detail});
 }
 
 void Queue::report_slow(SlowRequest request, Instant now) {

@@ -30,7 +30,6 @@ struct QueueId {
 // The first trouble of its kind on a queue. `detail` is the number that was wrong: the operation,
 // the count of segments, the grant reference, the sector, or the distance of the indices.
 struct QueueNotice {
-  QueueId queue;
   Trouble trouble = Trouble::unknown_operation;
   std::uint64_t detail = 0;
 };

@@ -2,6 +2,8 @@
 #include <fcntl.h>
 
 #include <array>
+#include <chrono>
+#include <thread>
 
 #include "tests/backend/loopback_fixture.h"
 
@@ -157,6 +159,21 @@ TEST_F(Refusal, OfARingWhoseProducerOverrunsLeavesTheDeviceClosable) {
   ASSERT_TRUE(frontend_->close().has_value()) << log_text();
   expect_node(raw, "state", "6");
   EXPECT_EQ(xen_.usage().mapped_pages, 0U);
+}
+
+// By the number that the guest gave it, however often its worker has connected queues.
+TEST_F(Refusal, OfWhatAQueueAsksForNamesTheQueue) {
+  connect(disk(raw_image()), {.queues = 2});
+  ASSERT_TRUE(frontend_->close().has_value()) << log_text();
+  ASSERT_TRUE(frontend_->reinitialise().has_value());
+  ASSERT_TRUE(frontend_->connect().has_value()) << log_text();
+  ASSERT_EQ(frontend_->queue_count(), 2U);
+  frontend_->queue(1).ring().store_index(blkif::RingOffsets::req_prod, 1000000);
+  frontend_->queue(1).port().notify();
+  const auto told = [this] { return log_text().contains("further ones are only counted"); };
+  for (std::uint32_t i = 0; i < kPatience.timeout_ms && !told(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_TRUE(log_text().contains(" queue 1: ")) << log_text();
 }
 
 TEST_F(Refusal, OfOneQueueOfSeveralConnectsNone) {
