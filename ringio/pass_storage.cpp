@@ -91,6 +91,7 @@ WorkerCore::Taken WorkerCore::take_in_trouble(Queue& queue, std::uint32_t& taken
 WorkerCore::Taken WorkerCore::retake_from(Queue& queue, std::uint32_t& taken) noexcept {
   while (queue.ring().open_left() != 0) {
     if (taken == kShare) return Taken::share;
+    if (has_its_share(queue)) return Taken::held_back;
     if (!take_one(queue)) return Taken::starved;
     ++taken;
     ++activity_;

@@ -32,28 +32,33 @@ void WorkerCore::take_events() noexcept {
 // Serves every queue that was ready when it began, once, and ends early when requests have to stay
 // in their rings.
 void WorkerCore::take_requests() noexcept {
-  starved_ = false;
-  for (std::size_t left = ready_.size(); left != 0; --left) {
-    if (!serve_front()) {
-      starved_ = true;
-      counters_.starved.add(1);
-      break;
-    }
+  bool starved = false;
+  ReadyList held_back;
+  for (std::size_t left = ready_.size(); left != 0 && !starved; --left) {
+    starved = serve_front(held_back) == Taken::starved;
   }
+  starved_ = starved || (ready_.empty() && !held_back.empty());
+  if (starved_) counters_.starved.add(1);
+  ready_.splice(ready_.begin(), held_back);
   counters_.slots_in_use.set(slots_.in_use());
 }
 
-bool WorkerCore::serve_front() noexcept {
+WorkerCore::Taken WorkerCore::serve_front(ReadyList& held_back) noexcept {
   Queue& queue = ready_.front();
   std::uint32_t taken = 0;
   const Taken result =
       queue.storage_is_good() ? take_from(queue, taken) : take_in_trouble(queue, taken);
   // Keeps its place as long as it got nothing.
-  if (result == Taken::starved && taken == 0) return false;
+  if (result == Taken::starved && taken == 0) return result;
   ready_.pop_front();
+  if (result == Taken::held_back && taken == 0) {
+    held_back.push_back(queue);
+    return result;
+  }
   switch (result) {
     case Taken::share:
     case Taken::starved:
+    case Taken::held_back:
       ready_.push_back(queue);
       break;
     case Taken::all:
@@ -74,7 +79,7 @@ bool WorkerCore::serve_front() noexcept {
       queue.stop();
       break;
   }
-  return result != Taken::starved;
+  return result;
 }
 
 WorkerCore::Taken WorkerCore::take_from(Queue& queue, std::uint32_t& taken) noexcept {
@@ -87,12 +92,18 @@ WorkerCore::Taken WorkerCore::take_from(Queue& queue, std::uint32_t& taken) noex
   while (ring.available() != 0) {
     if (taken == kShare || !ring.can_take()) return Taken::share;
     if (queue.next_take(now_) > now_) return Taken::throttled;
+    if (has_its_share(queue)) return Taken::held_back;
     if (!take_one(queue)) return Taken::starved;
     ++taken;
     ++activity_;
     if (!queue.serving()) return Taken::until_answered;
   }
   return Taken::all;
+}
+
+bool WorkerCore::has_its_share(const Queue& queue) const noexcept {
+  return !queue.share->may_take_more(slots_.size() - slots_.in_use(),
+                                     buffers_.size_bytes() - buffers_.bytes_in_use());
 }
 
 // False when there is no slot or buffer: the request stays in the ring as if we had not looked.

@@ -162,6 +162,8 @@ void Queue::enter(RequestSlot& slot) {
   assert(slot.step() == Step::taken);
   slot.queue = this;
   ++in_flight_;
+  ++share->slots;
+  share->bytes += memory_of(slot.request);
   counters().in_flight.set(in_flight_);
   if (slot.request.op == blkif::Op::write_barrier) barrier_ = &slot;
 }
@@ -171,6 +173,8 @@ void Queue::leave(RequestSlot& slot) {
   assert(slot.step() == Step::answered || slot.step() == Step::put_off);
   assert(in_flight_ != 0);
   --in_flight_;
+  --share->slots;
+  share->bytes -= memory_of(slot.request);
   counters().in_flight.set(in_flight_);
   if (barrier_ == &slot) barrier_ = nullptr;
 }

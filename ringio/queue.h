@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "ringio/decode.h"
+#include "ringio/disk_share.h"
 #include "ringio/grant_cache.h"
 #include "ringio/journaled_ring.h"
 #include "ringio/queue_setup.h"
@@ -139,6 +140,7 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   RequestSlot* waiting_barrier();
 
   Guest* guest = nullptr;      // the worker's
+  DiskShare* share = nullptr;  // the worker's
   WorkerCore* core = nullptr;  // the worker's
   bool masked = false;         // an event came, and no other will before the port is unmasked
   bool throttled = false;      // waits for its next_take()

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <boost/intrusive/list.hpp>
 #include <cassert>
 #include <cstdint>
@@ -86,6 +87,13 @@ inline constexpr std::uint64_t kDiscardPieceSectors = (std::uint64_t{128} << 20)
 // Enough for any piece, whatever the segments turn out to be.
 inline std::uint32_t buffer_bytes(const Request& request) {
   return std::min(request.segment_count, kPieceSegments) * kPageBytes;
+}
+
+// What the buffers of a request take away from the others: powers of two.
+inline std::size_t memory_of(const Request& request) {
+  if (!request.carries_data()) return 0;
+  const std::size_t table = request.indirect ? std::bit_ceil(request.table_bytes()) : 0;
+  return table + std::bit_ceil(buffer_bytes(request));
 }
 
 // Is the ImageRequest that is handed to the image, so that the way back needs no search.

@@ -71,6 +71,8 @@ Expected<QueueId> WorkerCore::connect(QueueSetup setup) {
   queue.core = this;
   queue.guest = &guest_of(queue.peer());
   ++queue.guest->queues;
+  queue.share = &share_of(queue);
+  ++queue.share->queues;
   by_port_[queue.port().n] = &queue;
   queues_.push_back(std::move(*made));
   unmask_.reserve(queues_.size());
@@ -171,6 +173,14 @@ Guest& WorkerCore::guest_of(DomainId peer) {
   return *guests_.emplace_back(std::make_unique<Guest>(peer));
 }
 
+DiskShare& WorkerCore::share_of(const Queue& queue) {
+  const auto found = std::ranges::find_if(shares_, [&](const auto& share) {
+    return share->peer == queue.peer() && share->device == queue.device();
+  });
+  if (found != shares_.end()) return **found;
+  return *shares_.emplace_back(std::make_unique<DiskShare>(queue.peer(), queue.device()));
+}
+
 void WorkerCore::make_ready(Queue& queue) noexcept {
   if (!queue.serving() || queue.ready()) return;
   if (queue.watched()) watched_.erase(watched_.iterator_to(queue));
@@ -195,6 +205,11 @@ void WorkerCore::remove(std::unique_ptr<Queue> queue) {
   if (--guest.queues == 0) {
     assert(guest.tables.empty() && guest.incoming.empty() && guest.outgoing.empty());
     std::erase_if(guests_, [&](const auto& g) { return g.get() == &guest; });
+  }
+  DiskShare& share = *queue->share;
+  if (--share.queues == 0) {
+    assert(share.slots == 0 && share.bytes == 0);
+    std::erase_if(shares_, [&](const auto& s) { return s.get() == &share; });
   }
   const auto closed = queue->take_closed();
   queue.reset();

@@ -72,7 +72,15 @@ class WorkerCore {
 
  private:
   // Why taking from a queue ended.
-  enum class Taken : std::uint8_t { all, share, starved, throttled, until_answered, stopped };
+  enum class Taken : std::uint8_t {
+    all,
+    share,
+    starved,
+    held_back,
+    throttled,
+    until_answered,
+    stopped
+  };
 
   // Requests one queue may give to a pass before the others have their turn: a ring of one page.
   static constexpr std::uint32_t kShare = 32;
@@ -80,8 +88,9 @@ class WorkerCore {
   // pass_take.cpp: from the rings to the image.
   void take_events() noexcept;
   void take_requests() noexcept;
-  bool serve_front() noexcept;
+  Taken serve_front(ReadyList& held_back) noexcept;
   Taken take_from(Queue& queue, std::uint32_t& taken) noexcept;
+  bool has_its_share(const Queue& queue) const noexcept;
   bool take_one(Queue& queue) noexcept;
   RequestSlot* admit(const Request& request) noexcept;
   void charge(const RequestSlot& slot) noexcept;
@@ -138,6 +147,7 @@ class WorkerCore {
   void remove_drained();
   void remove(std::unique_ptr<Queue> queue);
   Guest& guest_of(DomainId peer);
+  DiskShare& share_of(const Queue& queue);
 
   LoopEngine& engine_;
   EventChannels& channels_;
@@ -150,12 +160,14 @@ class WorkerCore {
 
   std::vector<std::unique_ptr<Queue>> queues_;
   std::vector<std::unique_ptr<Guest>> guests_;
+  std::vector<std::unique_ptr<DiskShare>> shares_;
   std::unordered_map<std::uint32_t, Queue*> by_port_;
   std::uint64_t next_queue_id_ = 1;
 
   // Queues that may have requests to take, in the order in which they are served. One that finds no
   // slot or buffer keeps its place at the front until it does, and the others wait behind it: a
-  // large request cannot be starved by small ones.
+  // large request cannot be starved by small ones. One whose disk holds its share already lets them
+  // pass.
   ReadyList ready_;
   bool starved_ = false;
   // Queues whose guests were not asked for an event: they are looked at in every pass, and armed

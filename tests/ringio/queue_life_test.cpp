@@ -274,7 +274,7 @@ TEST_F(Scarce, ALargeRequestIsNotStarvedBySmallOnes) {
   narrow.image->hold();
   fill(small, target.ref, 512);
   narrow.settle();
-  EXPECT_EQ(narrow.image->held(), 256U) << "one page each";
+  EXPECT_EQ(narrow.image->held(), 193U) << "one page each: a disk's share";
   auto request = large.transfer(blkif::Op::read, 0, {});
   for (int i = 0; i < 11; ++i) request.segments.push_back({target.ref});
   large.send(request);
@@ -285,6 +285,91 @@ TEST_F(Scarce, ALargeRequestIsNotStarvedBySmallOnes) {
     small.push();
   }
   EXPECT_EQ(large.counters->reads.get(), 1U);
+}
+
+// --- a disk whose storage hangs ---
+class Hanging : public testing::Test {
+ protected:
+  CoreWorld world;
+  std::shared_ptr<loopback::GuestDomain> domain = world.xen.create_domain({7});
+  std::shared_ptr<MemoryImage> hung = std::make_shared<MemoryImage>(SectorCount{4096});
+
+  void SetUp() override { hung->hold(); }
+  QueueId connect_hung(GuestQueue& queue, std::uint16_t device) {
+    auto setup = queue.setup(hung);
+    setup.device = {device};
+    return world.connect(std::move(setup));
+  }
+  void expect_others_are_served(const FrontendRequest& request, GuestQueue& other) {
+    auto setup = other.setup(world.image);
+    setup.device = {99};
+    world.connect(std::move(setup));
+    EXPECT_EQ(world.status(other, request), blkif::Status::okay);
+    EXPECT_EQ(world.engine.last_patience, LoopEngine::kForever) << "the worker cannot sleep";
+    hung->release_all();
+    world.settle();
+  }
+};
+
+TEST_F(Hanging, ADiskLeavesAQuarterOfTheSlotsToOthers) {
+  GuestQueue queue(domain, Layout::x86_64, 16);
+  GuestQueue other(domain, Layout::x86_64);
+  const auto target = queue.page();
+  connect_hung(queue, 1);
+  for (int i = 0; i < 512; ++i) queue.put(queue.read(0, target.ref));
+  queue.push();
+  world.settle();
+  EXPECT_EQ(hung->held(), 385U) << "of 512, and one more than three quarters";
+  expect_others_are_served(other.read(0, target.ref), other);
+  EXPECT_EQ(queue.take().size(), 512U);
+}
+
+TEST_F(Hanging, TheQueuesOfADiskHaveOneShare) {
+  GuestQueue one(domain, Layout::x86_64, 16);
+  GuestQueue two(domain, Layout::x86_64, 16);
+  GuestQueue other(domain, Layout::x86_64);
+  const auto target = one.page();
+  for (auto* queue : {&one, &two}) {
+    connect_hung(*queue, 1);
+    for (int i = 0; i < 300; ++i) queue->put(queue->read(0, target.ref));
+    queue->push();
+  }
+  world.settle();
+  EXPECT_EQ(hung->held(), 385U);
+  expect_others_are_served(other.read(0, target.ref), other);
+  EXPECT_EQ(one.take().size() + two.take().size(), 600U);
+}
+
+TEST_F(Hanging, ADiskLeavesAQuarterOfTheMemoryToOthers) {
+  GuestQueue queue(domain, Layout::x86_64, 16);
+  GuestQueue other(domain, Layout::x86_64);
+  const auto target = queue.page();
+  connect_hung(queue, 1);
+  auto large = queue.transfer(blkif::Op::read, 0, {});
+  for (int i = 0; i < 11; ++i) large.segments.push_back({target.ref});
+  for (int i = 0; i < 100; ++i) queue.put(large);
+  queue.push();
+  world.settle();
+  EXPECT_EQ(hung->held(), 49U) << "64 KiB each, of 4 MiB";
+  expect_others_are_served(large, other);
+  EXPECT_EQ(queue.take().size(), 100U);
+}
+
+TEST_F(Hanging, SeveralDisksLeaveSomethingToOthersToo) {
+  std::vector<std::unique_ptr<GuestQueue>> queues;
+  for (std::uint16_t device = 1; device <= 3; ++device) {
+    queues.push_back(std::make_unique<GuestQueue>(domain, Layout::x86_64, 16));
+    auto& queue = *queues.back();
+    connect_hung(queue, device);
+    const auto target = queue.page();
+    for (int i = 0; i < 512; ++i) queue.put(queue.read(0, target.ref));
+    queue.push();
+    world.settle();
+  }
+  EXPECT_EQ(hung->held(), 385U + 96U + 24U);
+  GuestQueue other(domain, Layout::x86_64);
+  const auto target = other.page();
+  expect_others_are_served(other.read(0, target.ref), other);
 }
 
 }  // namespace
