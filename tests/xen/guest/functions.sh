@@ -90,6 +90,17 @@ background_end() {
   echo "$(cat "/tmp/background.$1.rounds") rounds of verified I/O"
 }
 
+# verify_later DISK SIZE: fio_verify behind the guest's back, for `verified`, which waits for its end.
+verify_later() {
+  ( if fio_verify "$1" "$2" > "/tmp/later.$1" 2>&1; then echo good; else echo bad; fi > "/tmp/later.$1.end" ) &
+}
+still_verifies() { [ ! -s "/tmp/later.$1.end" ] || { cat "/tmp/later.$1"; say "fio on $1 ended"; }; }
+verified() {
+  wait_until "[ -s /tmp/later.$1.end ]" || { say "fio on $1 does not end"; return; }
+  cat "/tmp/later.$1"
+  [ "$(cat "/tmp/later.$1.end")" = good ] || say "fio on $1 failed"
+}
+
 # io_goes_on DISK: waits for new answers to reads and to writes.
 io_goes_on() {
   for field in 1 5; do
