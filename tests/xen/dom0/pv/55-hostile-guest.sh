@@ -73,12 +73,24 @@ neighbour_requests() {
     awk -F'[:,]' '/"total"/ {on = 1} on && /"(reads|writes)"/ {sum += $2} /"queues"/ {exit} END {print sum}'
 }
 
-# neighbour_rate: requests a second of the guest that means well, over some twenty seconds.
+# processor_times: milliseconds of the daemon, of xenstored, and of each domain, a line each, so far.
+processor_times() {
+  awk '{ print "xenblkd", ($14 + $15) * 10 }' "/proc/$(<"$daemon_pid_file")/stat"
+  awk '{ print "xenstored", ($14 + $15) * 10 }' "/proc/$(pidof -s xenstored || pidof -s oxenstored)/stat"
+  xl list | awk 'NR > 1 { print $1, int($6 * 1000) }'
+}
+
+# neighbour_rate WHEN: requests a second of the guest that means well, over some twenty seconds. Who used the
+# processors then goes to a file.
 neighbour_rate() {
-  local from begin
+  local from begin ms
+  processor_times > "$scratch/times-before"
   from=$(neighbour_requests) begin=$(date +%s%N)
   read -r -t 20 -u "$idle" || true
-  echo $((($(neighbour_requests) - from) * 1000 / (($(date +%s%N) - begin) / 1000000)))
+  ms=$((($(date +%s%N) - begin) / 1000000))
+  echo $((($(neighbour_requests) - from) * 1000 / ms))
+  processor_times | paste -d' ' "$scratch/times-before" - |
+    awk -v when="$1" -v ms="$ms" '{ printf "%s: %s %d %%\n", when, $1, ($4 - $2) * 100 / ms }' >> "$out/hostile-processors"
 }
 
 # For a reader: what is right here is that all of it goes on. Beside the storm stands a guest that does nothing but
@@ -86,12 +98,12 @@ neighbour_rate() {
 neighbour_goes_on() {
   local quiet spinning storming
   xenblkctl limit linux:xvda --none
-  quiet=$(neighbour_rate)
+  quiet=$(neighbour_rate quiet)
   guest_expect hostile 30 '/guest/hostile_guest spin 45 > /dev/null &'
-  spinning=$(neighbour_rate)
+  spinning=$(neighbour_rate spinning)
   guest_expect hostile 240 hostile_ends
   guest_expect hostile 30 '/guest/hostile_guest storm 45 > /tmp/storm &'
-  storming=$(neighbour_rate)
+  storming=$(neighbour_rate storming)
   guest_expect hostile 240 hostile_ends
   echo "requests a second: $quiet quiet, $spinning beside a busy guest, $storming beside a hostile one" |
     tee "$out/hostile-rates"
