@@ -12,7 +12,7 @@ small_file_system() {
   truncate -s 48M "$small/full.img"
   xenblk_img create "vhd:$small/full.vhd" --size 48M
   # Some megabytes stay free.
-  fallocate -l "$((($(stat -f -c '%a * %S' "$small")) - (10 << 20)))" "$small/filler"
+  fallocate -l "$((($(stat -f -c '%a * %S' "$small")) - (5 << 20)))" "$small/filler"
 }
 
 daemon_waits_for_room() {
@@ -32,8 +32,8 @@ waits_for_room() {
 has_room() { xenblkctl list | grep "linux:$1 " | grep -q ' connected '; }
 
 guest_fills_it() {
-  guest_expect linux 30 'verify_later xvdk 24m'
-  guest_expect linux 30 'verify_later xvdl 24m'
+  guest_expect linux 30 'verify_later xvdk 12m'
+  guest_expect linux 30 'verify_later xvdl 12m'
   wait_for 120 waits_for_room xvdk || fail "the raw disk does not wait: $(xenblkctl list)"
   wait_for 120 waits_for_room xvdl || fail "the VHD does not wait: $(xenblkctl list)"
   xenblkctl explain linux:xvdk
