@@ -448,6 +448,10 @@ void Device::report(Severity severity, std::string_view text) {
   if (const auto refused = log_budget_.take_refused(); refused > 0) {
     services_.log.warn("{}: {} more lines were left out here", name_, refused);
   }
+  write_line(severity, text);
+}
+
+void Device::write_line(Severity severity, std::string_view text) {
   switch (severity) {
     case Severity::info:
       return services_.log.info("{}: {}", name_, text);
@@ -459,8 +463,12 @@ void Device::report(Severity severity, std::string_view text) {
 }
 
 void Device::report_trouble(std::size_t queue, const ringio::QueueNotice& notice) {
-  report(Severity::warning, fmt::format("queue {}: {} ({}); further ones are only counted", queue,
-                                        ringio::describe(notice.trouble), notice.detail));
+  const auto text = fmt::format("queue {}: {} ({}); further ones are only counted", queue,
+                                ringio::describe(notice.trouble), notice.detail);
+  auto named = troubles_named_[static_cast<std::size_t>(notice.trouble)];
+  if (named) return report(Severity::warning, text);
+  named = true;
+  write_line(Severity::warning, text);
 }
 
 }  // namespace xenblk::backend

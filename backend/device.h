@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <bitset>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -176,6 +177,7 @@ class Device {
   void forget_storage_waits();
   enum class Severity : std::uint8_t { info, warning, error };
   void report(Severity severity, std::string_view text);
+  void write_line(Severity severity, std::string_view text);
 
   Services& services_;
   const negotiation::DeviceKey key_;
@@ -202,6 +204,8 @@ class Device {
   std::string failure_;                  // why the image or the rings failed
   std::string frontend_problem_;
   LogBudget log_budget_;
+  // Each kind is told once, however many lines the guest has caused before.
+  std::bitset<ringio::kTroubleKinds> troubles_named_;
   SectorCount published_;  // the size that the guest was told last
   // What was started for this device and comes back when it is gone finds out by this.
   std::shared_ptr<Device*> self_ = std::make_shared<Device*>(this);
