@@ -1,11 +1,12 @@
 # xenblkd as a process: start it, end it, measure it. Sourced by `run`.
 # shellcheck shell=bash
 
-daemon=/job/xenblkd
+# Where the programs are; a run with the installed package changes both.
+programs=/job daemon=/job/xenblkd
 daemon_pid_file=/run/xenblk/xenblkd.pid
 
-xenblk_img() { /job/xenblk-img "$@"; }
-xenblkctl() { /job/xenblkctl "$@"; }
+xenblk_img() { "$programs/xenblk-img" "$@"; }
+xenblkctl() { "$programs/xenblkctl" "$@"; }
 
 # start_daemon [OPTIONS...]: returns when it serves. Its exit status will be in $scratch/daemon-status: it is nobody's
 # child by then.

@@ -1,18 +1,8 @@
-# The Debian package, from its installation to its purge, on a host whose kernel has the other backend loaded. systemd
-# does not run here: what the installed unit names is run as it stands there.
+# The Debian package, from its installation to its purge, on a host whose kernel has the other backend loaded.
 # shellcheck shell=bash
 
-package=/job/xenblk.deb
-unit=/lib/systemd/system/xenblkd.service
-manual=/usr/share/doc/xenblk/README.md
-
-unit_says() { sed -n "s/^$1=//p" "$unit"; }
-
-# The lab's own means are taken away first: from here on the host has what the package brings.
 package_is_installed() {
-  [ -e "$package" ] || fail "no package: ./dev package makes it"
-  rm -f /etc/modprobe.d/no-blkback.conf /etc/xen/scripts/block-xenblk
-  sed -i '/^xenblk:/d' /etc/passwd /etc/group
+  host_has_what_the_package_brings
   modprobe xen-blkback
   dpkg -i "$package"
   [ ! -e /sys/bus/xen-backend/drivers/vbd ] || fail "xen-blkback is loaded, and no disk needs it"
@@ -34,8 +24,7 @@ package_has_its_files() {
 }
 
 unit_starts_the_daemon() {
-  eval "$(unit_says ExecStart)" || fail "ExecStart ended with status $?"
-  expect_daemon_alive
+  unit_starts
   expect_equal "the user of the daemon" xenblk "$(stat -c %U "/proc/$(<"$daemon_pid_file")")"
   local MAINPID
   MAINPID=$(<"$daemon_pid_file")
@@ -43,8 +32,8 @@ unit_starts_the_daemon() {
   expect_daemon_alive
 }
 
-# readme_disks: the disks of the first example, as it stands there.
-readme_disks() { awk '/^disk = \[/ {on = 1} on {print} on && /\]/ {exit}' "$manual" | sed 's/^disk = \[//; s/\]$//'; }
+# readme_disks: the disks of the example for this Xen, as it stands there.
+readme_disks() { awk '/^### Xen 4.17/ {here = 1} here && /^disk = \[/ {on = 1} on {print} on && /\]/ {exit}' "$manual" | sed 's/^disk = \[//; s/\]$//'; }
 
 # readme_line COMMAND VDEV: a line of the example on a running guest, for our guest.
 readme_line() { grep -m1 "^xl $1 GUEST.*$2" "$manual" | sed 's/GUEST/packaged/'; }
@@ -74,7 +63,7 @@ readme_disk_comes_and_goes() {
 readme_xenblkctl() {
   local command=$1 line
   shift
-  line=$(grep -m1 "^xenblkctl $command" "$manual" | sed 's/ *#.*//; s/web1/packaged/')
+  line=$(sed -n '/^### Looking at disks/,$p' "$manual" | grep -m1 "^xenblkctl $command" | sed 's/ *#.*//; s/web1/packaged/')
   # The function of that name takes another program.
   eval "command ${line:-false} $*"
 }
@@ -93,21 +82,15 @@ readme_xenblkctl_works() {
 
 # As systemd does it after an upgrade: SIGTERM, then ExecStart.
 restarted_by_an_upgrade() {
-  local before
   guest_expect packaged 30 'background_io xvda'
   guest_expect packaged 30 'background_io xvdb'
-  before=$(<"$daemon_pid_file")
   dpkg -i "$package"
-  kill -TERM "$before"
-  wait_for 60 process_is_gone "$before" || fail "the old daemon does not end"
-  eval "$(unit_says ExecStart)"
-  expect_daemon_alive
+  unit_ends
+  unit_starts
   guest_expect packaged 120 'background_end xvda'
   guest_expect packaged 120 'background_end xvdb'
   guest_expect packaged 30 no_kernel_complaint
 }
-
-process_is_gone() { ! kill -0 "$1" 2>/dev/null; }
 
 edited_settings_survive() {
   echo 'max-queues = 2' >> /etc/xenblk/xenblkd.toml
@@ -119,10 +102,7 @@ package_is_removed() {
   guest_power_off packaged
   wait_for 30 no_backends || true
   expect_no_backends
-  local pid
-  pid=$(<"$daemon_pid_file")
-  kill -TERM "$pid"
-  wait_for 60 process_is_gone "$pid" || fail "the daemon does not end"
+  unit_ends
   dpkg -r xenblk
   [ ! -e /usr/sbin/xenblkd ] || fail "the daemon is still there"
   [ ! -e "$unit" ] || fail "the unit is still there"
