@@ -16,6 +16,7 @@ daemon_offers_all() {
 }
 
 hostile_guest_starts() {
+  echo "$SECONDS" > "$scratch/hostile-began"
   daemon_mapped_grants > "$scratch/grants-of-others"
   linux_guest_create hostile 'vcpus = 1'
   guest_expect hostile 60 blkfront_gives_way
@@ -112,6 +113,21 @@ neighbour_goes_on() {
   daemon_is_unharmed
 }
 
+# What the daemon says of the disk without -D: forty lines at once, one more each ten seconds, the first of each of the
+# twelve kinds of trouble, and before a line one that says how many were left out.
+log_is_bounded() {
+  local device seconds lines left_out bound
+  device="vbd $(guest_domid hostile)/51712:"
+  seconds=$((SECONDS - $(<"$scratch/hostile-began")))
+  grep "$device" "$out/xenblkd.log" | grep -v " debug $device" > "$scratch/hostile-lines"
+  lines=$(wc -l < "$scratch/hostile-lines")
+  left_out=$(awk '/ more lines were left out here/ { sum += $5 } END { print sum + 0 }' "$scratch/hostile-lines")
+  bound=$((2 * (41 + seconds / 10) + 12))
+  echo "in $seconds s: $lines lines, at most $bound, and $left_out left out" | tee "$out/hostile-lines"
+  [ "$lines" -le "$bound" ] || fail "the daemon wrote $lines lines about the guest's disk"
+  [ "$left_out" -gt 0 ] || fail "the guest did not cause enough lines to tell"
+}
+
 # The directory of its read-only disk is removed before, which no guest can take back.
 destroyed_in_the_storm() {
   local domid
@@ -151,6 +167,7 @@ else
   [ -n "$missing" ] || abuse_verdicts
   check_seconds_max=900 check "hostile guest: all of it again adds nothing to what the daemon holds" second_round_adds_nothing
   check_seconds_max=600 check "hostile guest: its neighbour goes on" neighbour_goes_on
+  check "hostile guest: the log about it is bounded" log_is_bounded
   check "hostile guest: destroyed in the middle of it, it leaves no mapped grant and no zombie" destroyed_in_the_storm
   check_seconds_max=300 check "hostile guest: its neighbour lost nothing" neighbour_lost_nothing
   check "the usual daemon follows the one of the hostile guest" usual_daemon_again
