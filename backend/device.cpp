@@ -28,17 +28,6 @@ namespace {
 // somebody changes XenStore as fast as we read it, and then other devices get their turn first.
 constexpr int kMostSteps = 24;
 
-// How often, and how many times, a disk that is taken over tries again to bind what its last daemon
-// had bound.
-constexpr std::chrono::milliseconds kWait{20};
-constexpr unsigned kMostPortWaits = 250;
-
-// By a daemon before us, where we have not offered the disk ourselves. Closing is what a toolstack
-// may have written meanwhile.
-bool was_served(const Seen& seen) {
-  return seen.backend == XenbusState::connected || seen.backend == XenbusState::closing;
-}
-
 std::string describe_session(const Session& session) {
   return fmt::format("{} queue(s), {} ring page(s), {} layout", session.queues.size(),
                      1U << session.ring_order, negotiation::name(session.layout));
@@ -126,7 +115,7 @@ Device::Result Device::perform(Action action, const Seen& seen) {
       return services_.store.remove(negotiation::backend_path(key_)) ? Result::done
                                                                      : Result::refused;
     case Action::open_image:
-      taking_over_ = !offered_ && was_served(seen);
+      taking_over_ = !offered_ && was_served(seen.backend);
       open_image();
       break;
     case Action::connect_rings:
@@ -185,34 +174,21 @@ void Device::open_image() {
   if (guest_has_drive) static_cast<void>(services_.store.remove(negotiation::error_path(key_)));
   drive_is_empty_ = request_.cdrom && request_.params.empty();
   if (drive_is_empty_) return image_opened(std::make_shared<EmptyMedium>());
-  services_.opener.open(request_.params, request_.access,
-                        [this, guest_has_drive](Expected<std::shared_ptr<Image>> image) {
-                          if (!image && must_wait(image.error())) {
-                            return services_.loop.after(kWait,
-                                                        [this] { open_image(), changed_(); });
-                          }
-                          if (!image && guest_has_drive) {
-                            leave_drive_empty(image.error());
-                          } else {
-                            image_opened(std::move(image));
-                          }
-                          changed_();
-                        });
-}
-
-// What a daemon that was killed had given to the kernel goes on without it. Until the last of its
-// writes is done the image stays locked (the kernel holds the file for each of them), and its ports
-// are free a moment after it is dead. A disk that a guest is using waits for that.
-bool Device::must_wait(const Error& error) {
-  if (!taking_over_ || detaching_) return false;
-  const bool port = error.code == Errc::bad_port && waits_ < kMostPortWaits;
-  if (error.code != Errc::locked && !port) return false;
-  if (!was_served(read_device(services_.store, key_, medium_).seen)) return false;
-  if (waits_++ == 0) {
-    report(Severity::warning,
-           fmt::format("waits for what an earlier daemon left: {}", describe(error)));
-  }
-  return true;
+  const auto patience = guest_has_drive ? Patience::for_the_dead : Patience::for_the_storage;
+  services_.opener.open(
+      request_.params, request_.access,
+      [this, guest_has_drive, patience](Expected<std::shared_ptr<Image>> image) {
+        const auto wait = image ? std::nullopt : try_again_in(image.error(), patience);
+        if (wait) {
+          return services_.loop.after(*wait, [this] { open_image(), changed_(); });
+        }
+        if (!image && guest_has_drive) {
+          leave_drive_empty(image.error());
+        } else {
+          image_opened(std::move(image));
+        }
+        changed_();
+      });
 }
 
 // The guest has the drive already and goes on without a medium, until the toolstack names another
@@ -232,6 +208,7 @@ void Device::image_opened(Expected<std::shared_ptr<Image>> image) {
     medium_.reset();
     return;
   }
+  failure_.clear();
   image_ = std::move(*image);
   report(Severity::info, fmt::format("{} image of {} sectors is open", image_->info().format,
                                      image_->info().capacity.n));
@@ -299,9 +276,8 @@ void Device::connect_rings() {
             return place;
           }};
   rings_.connect(*session, plan, [this, session = *session](Expected<void> result) {
-    if (!result && must_wait(result.error())) {
-      return services_.loop.after(kWait, [this] { connect_rings(), changed_(); });
-    }
+    const auto wait = result ? std::nullopt : try_again_in(result.error(), Patience::for_the_dead);
+    if (wait) return services_.loop.after(*wait, [this] { connect_rings(), changed_(); });
     rings_connected(std::move(result), session);
     changed_();
   });

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <bitset>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -129,7 +130,6 @@ class Device {
   void open_image();
   void image_opened(Expected<std::shared_ptr<Image>> image);
   void leave_drive_empty(const Error& error);
-  bool must_wait(const Error& error);
   void close_image();
   void export_stopped();
   void connect_rings();
@@ -169,6 +169,12 @@ class Device {
   void forget();
   void report_trouble(std::size_t queue, const ringio::QueueNotice& notice);
   void report_slow(const ringio::SlowRequest& request);
+  // --- device_takeover.cpp: a daemon before us served the disk.
+  static bool was_served(negotiation::XenbusState backend);
+  // After a failure while the disk is taken over; nothing: it is given up.
+  enum class Patience : std::uint8_t { for_the_dead, for_the_storage };
+  std::optional<std::chrono::milliseconds> try_again_in(const Error& error, Patience patience);
+  void tell_wait(std::string reason);
   // --- device_storage.cpp: a storage that fails.
   ringio::StoragePolicy storage_policy() const;
   void storage_changed(std::size_t queue, const ringio::StorageNotice& notice);

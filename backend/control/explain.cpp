@@ -36,7 +36,10 @@ std::uint64_t troubles(const DeviceStatus& status, Trouble trouble) {
 void explain_image(const DeviceStatus& status, Lines& lines) {
   if (!status.failure.empty()) {
     lines.push_back(fmt::format("failed: {}", status.failure));
-    lines.push_back("-> put that right, then detach and attach the disk again");
+    // A disk that is taken over from an earlier daemon waits for its image.
+    lines.push_back(status.own.image == negotiation::ImagePhase::opening
+                        ? "-> put that right: it is tried again each second"
+                        : "-> put that right, then detach and attach the disk again");
   }
   if (!status.image) return;
   lines.push_back(

@@ -146,6 +146,7 @@ LatencySummary summary_of(const DeviceStatus& status, const LatencyOf& of) {
 std::string state_word(const DeviceStatus& status) {
   const auto& own = status.own;
   if (own.image == ImagePhase::failed || own.rings == RingPhase::failed) return "failed";
+  if (own.rings == RingPhase::held) return "held";
   if (own.state == XenbusState::closing) return "closing";
   if (own.state == XenbusState::closed) return "closed";
   if (status.paused) return "paused";

@@ -46,6 +46,9 @@ class Restart : public LoopbackTest {
                 journal(0) + ": " + reason +
                     "; the disk is left as it is until it is detached or its guest ends");
     EXPECT_EQ(node(disk_, "state"), "4");
+    expect_error_node(reason);
+  }
+  void expect_error_node(const std::string& reason) {
     EXPECT_TRUE(wait_for_node(
         toolstack_.store(), error_path(disk_),
         [&](const auto& seen) { return seen && seen->find(reason) != std::string::npos; },
@@ -186,6 +189,29 @@ TEST_F(Restart, WaitsUntilTheImageOfADeadDaemonIsFree) {
     EXPECT_EQ(node(disk_, "state"), "4");
   }
   expect_writes_and_reads(*frontend_, 2);
+}
+
+TEST_F(Restart, WaitsForAnImageThatIsNotThereYet) {
+  connect_two_queues();
+  end_host();
+  const auto image = disk_.params.substr(4);
+  std::filesystem::rename(image, image + ".away");
+  start();
+  expect_error_node(image + ": No such file or directory");
+  EXPECT_EQ(node(disk_, "state"), "4");
+  std::filesystem::rename(image + ".away", image);
+  expect_writes_and_reads(*frontend_, 2);
+  expect_no_error_node(disk_);
+}
+
+TEST_F(Restart, WaitsForNoImageWhenTheGuestHasGone) {
+  connect_two_queues();
+  end_host();
+  std::filesystem::remove(disk_.params.substr(4));
+  start();
+  expect_error_node(disk_.params.substr(4) + ": No such file or directory");
+  ASSERT_TRUE(toolstack_.store().remove("/local/domain/7/device/vbd/51712", {}).has_value());
+  expect_node(disk_, "state", "6");
 }
 
 TEST_F(Restart, StopsWaitingWhenItIsToEnd) {
