@@ -6,6 +6,7 @@
 
 #include "backend/device.h"
 #include "backend/empty_medium.h"
+#include "backend/lost_image.h"
 
 namespace xenblk::backend {
 
@@ -57,7 +58,7 @@ void Device::take_image_away(std::function<void()> taken) {
 void Device::image_changed(vhd::Changed changed, const Done& done) {
   image_ = std::move(changed.image);
   if (!image_) {
-    // The rings stay at rest: what is in them is not answered at all rather than wrongly.
+    // An answer all the same: a guest that waits for ever cannot even be shut down.
     own_.image = ImagePhase::failed;
     failure_ = describe(changed.outcome.error());
   }
@@ -72,8 +73,9 @@ void Device::change_ended(const Expected<void>& outcome, const Done& done) {
 }
 
 void Device::give_image_back(const std::function<void()>& given) {
-  if (own_.rings != RingPhase::connected || !image_) return given();
-  rings_.set_image(image_, [this, given] {
+  if (own_.rings != RingPhase::connected) return given();
+  const auto image = image_ ? image_ : std::make_shared<LostImage>(published_);
+  rings_.set_image(image, [this, given] {
     if (!paused_) rings_.resume();
     given();
   });

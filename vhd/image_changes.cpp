@@ -61,7 +61,8 @@ Changed ImageRegistry::exchange(std::shared_ptr<Image>&& image, const Work& work
   Expected<void> outcome = next ? open_again(*entry, *next) : std::unexpected(next.error());
   if (!outcome) {
     if (auto back = open_again(*entry, before); !back) {
-      outcome.error().text += "; and then: " + describe(back.error());
+      outcome = fail(outcome.error().code,
+                     describe(outcome.error()) + "; and then: " + describe(back.error()));
     }
   }
   const std::lock_guard lock(mutex_);

@@ -284,6 +284,23 @@ TEST_F(LiveInRoots, MakesNoChildOutsideTheImageRoots) {
   expect_writes_and_reads(*frontend_);
 }
 
+// Somebody has taken it away, and it has to be opened again for this.
+TEST_F(Live, AnswersWithErrorsWhenTheImageCannotBeOpenedAgain) {
+  const auto one = connect_web1(vhd_image());
+  expect_writes_and_reads(*frontend_);
+  std::filesystem::rename(path("disk.vhd"), path("away.vhd"));
+  const auto missing = path("disk.vhd") + ": No such file or directory";
+  EXPECT_EQ(refused({"resize", "web1:xvda", "8M"}), missing + "; and then: " + missing);
+  std::vector<std::byte> data(512);
+  for (const auto& answer :
+       {frontend_->read({0}, data), frontend_->write({0}, data), frontend_->flush()}) {
+    ASSERT_TRUE(answer.has_value()) << describe(answer.error());
+    EXPECT_EQ(*answer, blkif::Status::error);
+  }
+  EXPECT_EQ(json({"info", "web1:xvda"})["state"], "failed");
+  remove(one);
+}
+
 TEST_F(Live, LeavesADiskPausedThatWasPaused) {
   connect_web1(vhd_image());
   good({"pause", "web1:xvda"});
