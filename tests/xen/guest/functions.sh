@@ -168,6 +168,13 @@ touch_disk() {
   dd if="/dev/$1" bs=64k count=8 iflag=direct 2>/tmp/dd | cmp - /tmp/touch || say "$1 gives other data back"
 }
 
+# disk_repeats DISK KIB OCTAL: the 64 KiB from there on are this byte, and nothing else, on the disk itself.
+disk_repeats() {
+  dd if="/dev/$1" bs=64k skip=$(($2 / 64)) count=1 iflag=direct 2>/dev/null > /tmp/repeats
+  [ "$(wc -c < /tmp/repeats)" = 65536 ] || { say "$1 cannot be read at $2 KiB"; return; }
+  [ "$(tr -d "\\$3" < /tmp/repeats | wc -c)" = 0 ] || say "$1 has other bytes at $2 KiB"
+}
+
 copy_disk() {
   dd if="/dev/$1" of="/dev/$2" bs=256k conv=fsync 2>/tmp/dd || { cat /tmp/dd; say "copying $1 to $2 failed"; }
 }
