@@ -141,6 +141,7 @@ void Backend::read_events() {
       log_.critical("XenStore is gone ({}): disks go on, but none can be added or removed",
                     describe(event.error()));
       loop_.forget_descriptor(store_->fd());
+      store_is_lost_ = true;
       break;
     }
     if (!*event) break;
@@ -202,6 +203,8 @@ void Backend::reconcile_dirty() {
 }
 
 void Backend::reconcile(const DeviceKey& key) {
+  // What cannot be read any more has not gone.
+  if (store_is_lost_ && !detached_) return;
   auto* device = find_or_make(key);
   if (device == nullptr || device->reconcile() == Device::Outcome::alive) return;
   devices_.erase(key);

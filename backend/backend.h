@@ -115,6 +115,7 @@ class Backend {
   std::set<negotiation::DeviceKey> dirty_;
   std::map<negotiation::DeviceKey, std::unique_ptr<Device>> devices_;
   std::function<void()> detached_;
+  bool store_is_lost_ = false;
   std::function<void()> settled_;
 };
 

@@ -21,6 +21,7 @@ class LostStore : public LoopbackTest {
 
 TEST_F(LostStore, LeavesTheRequestsOfGuestsAlone) {
   connect(disk(raw_image()));
+  expect_writes_and_reads(*frontend_, 1);
   lose_store();
   expect_writes_and_reads(*frontend_, 2);
 }
@@ -31,6 +32,7 @@ TEST_F(LostStore, CostsNothingThatTheNextDaemonNeeds) {
   const BackendOptions options{.journal_directory = directory_.path("journal"), .workers = 2};
   start_host(options);
   connect(disk(raw_image()));
+  expect_writes_and_reads(*frontend_, 1);
   lose_store();
   expect_writes_and_reads(*frontend_, 2);
   end_host();
