@@ -28,6 +28,8 @@ namespace {
 // somebody changes XenStore as fast as we read it, and then other devices get their turn first.
 constexpr int kMostSteps = 24;
 
+constexpr std::chrono::milliseconds kUntilStoreIsAskedAgain{100};
+
 std::string describe_session(const Session& session) {
   return fmt::format("{} queue(s), {} ring page(s), {} layout", session.queues.size(),
                      1U << session.ring_order, negotiation::name(session.layout));
@@ -71,6 +73,10 @@ Device::Progress Device::step() {
   // To a device that is being detached XenStore has nothing to say any more: it winds up as if its
   // directory had gone.
   auto reading = detaching_ ? Reading{} : read_device(services_.store, key_, medium_);
+  if (!detaching_ && !store_answers()) {
+    services_.loop.after(kUntilStoreIsAskedAgain, changed_);
+    return Progress::wait;
+  }
   reading.seen.ours_to_remove = services_.in_driver_domain;
   frontend_problem_ = std::move(reading.frontend_problem);
   own_ = negotiation::observe(own_, reading.seen);
@@ -80,6 +86,13 @@ Device::Progress Device::step() {
                       negotiation::name(reading.seen.frontend),
                       negotiation::name(reading.seen.backend));
   return carry_out(action, reading.seen);
+}
+
+// A XenStore that is lost says of nothing that it has gone: asked after all else was read.
+bool Device::store_answers() {
+  const auto state = services_.store.read(negotiation::backend_path(key_) + "/state");
+  if (state) return true;
+  return state.error().code == Errc::not_found || state.error().code == Errc::permission;
 }
 
 Device::Progress Device::carry_out(Action action, const Seen& seen) {

@@ -117,6 +117,7 @@ class Device {
  private:
   enum class Progress : std::uint8_t { next, wait, gone };
   Progress step();
+  bool store_answers();
   Progress carry_out(negotiation::Action action, const negotiation::Seen& seen);
   // What became of an action: `again` when XenStore has changed meanwhile, `refused` when it will
   // not take what we write; neither counts as carried out.
