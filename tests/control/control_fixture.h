@@ -132,6 +132,10 @@ class ControlTest : public backend::LoopbackTest {
     EXPECT_TRUE(ended.err.starts_with(begin)) << ended.err;
     return ended.err.substr(begin.size(), ended.err.size() - begin.size() - 1);
   }
+  // The daemon is told to end in the turn of the loop that gives the answer, after it.
+  void expect_ends(int count) {
+    host_->run([&](backend::EventLoop&, backend::Backend&) { EXPECT_EQ(ends_, count); });
+  }
 
   std::string socket_ = directory_.path("control.sock");
   std::atomic<int> ends_ = 0;

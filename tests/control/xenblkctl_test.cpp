@@ -320,7 +320,7 @@ TEST_F(Ctl, ClosesADiskWhenItsGuestLetsGo) {
 
 TEST_F(Ctl, EndsTheDaemon) {
   good({"shutdown", "--detach"});
-  EXPECT_EQ(ends_, 1);
+  expect_ends(1);
 }
 
 TEST_F(Ctl, EndsTheDaemonWhenTheLastDiskIsClosed) {
@@ -330,7 +330,7 @@ TEST_F(Ctl, EndsTheDaemonWhenTheLastDiskIsClosed) {
   EXPECT_EQ(ends_, 0);
   ASSERT_TRUE(frontend_->close().has_value());
   closing.join();
-  EXPECT_EQ(ends_, 1);
+  expect_ends(1);
 }
 
 }  // namespace

@@ -85,11 +85,20 @@ using MapTest = ImgTest;
 TEST_F(MapTest, ShowsWhereTheDataOfADynamicVhdLies) {
   make_raw("a.img", 40000);
   good({"convert", "raw:a.img", "vhd:a.vhd"});
-  EXPECT_EQ(good({"map", "vhd:a.vhd"}),
-            "             start             length kind              offset file\n"
-            "               0x0           0x200000 data              0x2000 DIR/a.vhd\n"
-            "          0x200000          0x1000000 zero \n"
-            "         0x1200000           0x188000 data            0x203000 DIR/a.vhd\n");
+  const auto text = [](const std::string& first, const std::string& second) {
+    return "             start             length kind              offset file\n"
+           "               0x0           0x200000 data " +
+           first +
+           " DIR/a.vhd\n"
+           "          0x200000          0x1000000 zero \n"
+           "         0x1200000           0x188000 data " +
+           second + " DIR/a.vhd\n";
+  };
+  // Blocks are written side by side: either may come first in the file.
+  const auto map = good({"map", "vhd:a.vhd"});
+  if (map != text("           0x203000", "             0x2000")) {
+    EXPECT_EQ(map, text("             0x2000", "           0x203000"));
+  }
 }
 
 TEST_F(MapTest, HasTheDocumentedKeys) {
@@ -101,7 +110,7 @@ TEST_F(MapTest, HasTheDocumentedKeys) {
                         {"start", 2 << 20}, {"length", 16 << 20}, {"kind", "zero"}, {"level", 0}}));
   EXPECT_EQ(map[0]["kind"], "data");
   EXPECT_EQ(map[0]["level"], 0);
-  EXPECT_EQ(map[0]["offset"], 0x2000);
+  EXPECT_EQ(std::min(map[0]["offset"].get<int>(), map[2]["offset"].get<int>()), 0x2000);
   EXPECT_EQ(without_directory(map[0]["file"]), "DIR/a.vhd");
 }
 
