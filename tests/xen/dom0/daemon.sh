@@ -38,6 +38,13 @@ end_daemon() {
   expect_equal "the exit status of xenblkd" 0 "$(<"$scratch/daemon-status")"
 }
 
+kill_daemon() {
+  expect_daemon_alive
+  kill -KILL "$(<"$daemon_pid_file")"
+  wait_for 30 test -s "$scratch/daemon-status" || fail "xenblkd did not end after SIGKILL"
+  expect_equal "the exit status of xenblkd" 137 "$(<"$scratch/daemon-status")"
+}
+
 # expect_daemon_refuses PATTERN [OPTIONS...]: a start that must end with status 1 and one line that matches. It is
 # started as a user would, without the log on stderr that -D adds.
 expect_daemon_refuses() {

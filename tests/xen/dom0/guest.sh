@@ -65,6 +65,18 @@ xl_logged() {
   return "${PIPESTATUS[0]}"
 }
 
+# attach_disk GUEST VDEV ACCESS TARGET: to a running guest.
+attach_disk() {
+  xl_logged block-attach "$1" "$(disk "$2" "$3" "$4" | tr -d "'")" || fail "xl block-attach of $2 failed"
+}
+
+# detach_disk GUEST VDEV: until neither the guest nor XenStore has it.
+detach_disk() {
+  xl_logged block-detach "$1" "$2" || fail "xl block-detach of $2 failed"
+  guest_expect "$1" 60 "disk_goes $2"
+  wait_for 30 device_is_gone "$2" || fail "$2 stays in XenStore"
+}
+
 guest_domid() { xl domid "$1" 2>/dev/null; }
 
 guest_console_log() { echo "/var/log/xen/console/guest-$1.log"; }

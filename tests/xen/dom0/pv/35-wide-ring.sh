@@ -26,3 +26,4 @@ check "fio verifies the VHD disk over 2 queues" \
 check "fio verifies deep queues on the VHD disk" \
   guest_expect wide 60 'fio_verify xvdb 3m --offset=24m --iodepth=256 --numjobs=2 --offset_increment=12m --group_reporting'
 check "blkfront has no complaint about wide rings" guest_expect wide 30 no_kernel_complaint
+check "the guest with two CPUs powers off" guest_power_off wide

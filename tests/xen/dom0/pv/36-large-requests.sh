@@ -31,7 +31,7 @@ attached_with() {
   [ "$expected" = N ] || said=1
   truncate -s 64M "$images/grants.img"
   guest_expect large 30 "echo $expected > /sys/module/xen_blkfront/parameters/feature_persistent"
-  xl_logged block-attach large "$(disk xvdi rw "raw:$images/grants.img" | tr -d "'")" || fail "xl block-attach failed"
+  attach_disk large xvdi rw "raw:$images/grants.img"
   guest_expect large 60 'disk_appears xvdi'
   expect_node "$(backend_directory large xvdi)/feature-persistent" 1
   expect_equal "the frontend's feature-persistent" $said \
@@ -39,9 +39,7 @@ attached_with() {
   guest_expect large 120 'fio_verify xvdi 4m'
   guest_expect large 120 'fio_verify xvdi 32m --offset=16m --bs=1m --iodepth=4'
   grants=$(daemon_mapped_grants)
-  xl_logged block-detach large xvdi || fail "xl block-detach failed"
-  guest_expect large 60 'disk_goes xvdi'
-  wait_for 30 device_is_gone xvdi || fail "xvdi stays in XenStore"
+  detach_disk large xvdi
   echo "mappings with the disk: $grants, after it: $(daemon_mapped_grants)"
 }
 

@@ -13,7 +13,7 @@ make_hotplug_images() {
 hotplug_round() {
   local target=raw:$images/d.img
   [ $(($1 % 2)) = 1 ] || target=vhd:$images/d.vhd
-  xl_logged block-attach linux "$(disk xvdd rw "$target" | tr -d "'")" || fail "round $1: xl block-attach failed"
+  attach_disk linux xvdd rw "$target"
   guest_expect linux 60 'disk_appears xvdd && touch_disk xvdd'
   xl_logged block-detach linux xvdd || fail "round $1: xl block-detach failed"
   guest_expect linux 60 'disk_goes xvdd'

@@ -14,8 +14,8 @@ make_vhd_images() {
 }
 
 attach_vhd_images() {
-  xl_logged block-attach linux "$(disk xvde rw "vhd:$images/made.vhd" | tr -d "'")" || fail "xl block-attach failed"
-  xl_logged block-attach linux "$(disk xvdf rw "vhd:$images/child.vhd" | tr -d "'")" || fail "xl block-attach failed"
+  attach_disk linux xvde rw "vhd:$images/made.vhd"
+  attach_disk linux xvdf rw "vhd:$images/child.vhd"
   guest_expect linux 60 'disk_appears xvde && disk_appears xvdf'
 }
 
@@ -35,9 +35,7 @@ guest_writes_both() {
 detach_vhd_images() {
   local name
   for name in xvde xvdf; do
-    xl_logged block-detach linux "$name" || fail "xl block-detach failed"
-    guest_expect linux 60 "disk_goes $name"
-    wait_for 30 device_is_gone "$name" || fail "$name stays in XenStore"
+    detach_disk linux "$name"
   done
 }
 
@@ -67,16 +65,14 @@ discard_gives_space_back() {
   truncate -s 32M "$images/full.img"
   xenblk_img create "vhd:$images/full.vhd" --size 32M
   for target in "raw:$images/full.img" "vhd:$images/full.vhd"; do
-    xl_logged block-attach linux "$(disk xvdg rw "$target" | tr -d "'")" || fail "xl block-attach failed"
+    attach_disk linux xvdg rw "$target"
     guest_expect linux 60 'disk_appears xvdg && fill_disk xvdg'
     blocks=$(stat -c '%b' "${target#*:}")
     [ "$blocks" -ge 65536 ] || fail "$target has only $blocks blocks when it is full"
     guest_expect linux 60 'discard_disk xvdg'
     blocks=$(stat -c '%b' "${target#*:}")
     [ "$blocks" -lt 8192 ] || fail "$target still has $blocks blocks"
-    xl_logged block-detach linux xvdg || fail "xl block-detach failed"
-    guest_expect linux 60 'disk_goes xvdg'
-    wait_for 30 device_is_gone xvdg || fail "xvdg stays in XenStore"
+    detach_disk linux xvdg
   done
 }
 

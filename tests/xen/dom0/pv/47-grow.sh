@@ -3,7 +3,7 @@
 
 attach_growing() {
   truncate -s 32M "$images/grow.img"
-  xl_logged block-attach linux "$(disk xvdh rw "raw:$images/grow.img" | tr -d "'")" || fail "xl block-attach failed"
+  attach_disk linux xvdh rw "raw:$images/grow.img"
   guest_expect linux 60 'disk_appears xvdh && background_io xvdh'
 }
 
@@ -29,9 +29,7 @@ shrinking_is_refused() {
 detach_growing() {
   guest_expect linux 120 'background_end xvdh'
   guest_expect linux 30 no_kernel_complaint
-  xl_logged block-detach linux xvdh || fail "xl block-detach failed"
-  guest_expect linux 60 'disk_goes xvdh'
-  wait_for 30 device_is_gone xvdh || fail "xvdh stays in XenStore"
+  detach_disk linux xvdh
 }
 
 require "a disk that will grow is attached and busy" attach_growing

@@ -6,7 +6,7 @@ nbd_of() { echo "nbd+unix:///?socket=$1"; }
 
 attach_exported() {
   xenblk_img create "vhd:$images/export.vhd" --size 32M
-  xl_logged block-attach linux "$(disk xvdk rw "vhd:$images/export.vhd" | tr -d "'")" || fail "xl block-attach failed"
+  attach_disk linux xvdk rw "vhd:$images/export.vhd"
   guest_expect linux 120 'disk_appears xvdk && fill_disk xvdk'
 }
 
@@ -76,7 +76,7 @@ image_without_a_guest_is_served() {
   qemu-io -f raw -c 'write -P 0x5a 24M 64k' -c flush "$(nbd_of "$scratch/export.sock")"
   wait "$server" || fail "xenblk-img export: $(cat "$scratch/export.said")"
   xenblk_img check "vhd:$images/export.vhd"
-  xl_logged block-attach linux "$(disk xvdk rw "vhd:$images/export.vhd" | tr -d "'")" || fail "xl block-attach failed"
+  attach_disk linux xvdk rw "vhd:$images/export.vhd"
   guest_expect linux 60 'disk_appears xvdk && disk_repeats xvdk 24576 132'
   xl_logged block-detach linux xvdk || fail "xl block-detach failed"
   wait_for 30 device_is_gone xvdk || fail "xvdk stays in XenStore"

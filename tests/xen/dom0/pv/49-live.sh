@@ -8,7 +8,7 @@ live_rounds=4 live_kills=3 merge_kills=2
 
 attach_live() {
   xenblk_img create "vhd:$images/live.vhd" --size 64M
-  xl_logged block-attach linux "$(disk xvdj rw "vhd:$images/live.vhd" | tr -d "'")" || fail "xl block-attach failed"
+  attach_disk linux xvdj rw "vhd:$images/live.vhd"
   guest_expect linux 60 'disk_appears xvdj && background_io xvdj'
 }
 
@@ -77,8 +77,7 @@ live_merges() {
 # The next daemon serves whatever params names.
 killed_and_named() {
   local named
-  kill -KILL "$(<"$daemon_pid_file")"
-  wait_for 30 test -s "$scratch/daemon-status" || fail "xenblkd did not end after SIGKILL"
+  kill_daemon
   start_daemon
   named=$(xenstore-read "$(backend_directory linux xvdj)/params")
   echo "killed, and goes on with $named"
@@ -134,9 +133,7 @@ live_ends() {
 live_detaches() {
   local last
   last=$(live_image)
-  xl_logged block-detach linux xvdj || fail "xl block-detach failed"
-  guest_expect linux 60 'disk_goes xvdj'
-  wait_for 30 device_is_gone xvdj || fail "xvdj stays in XenStore"
+  detach_disk linux xvdj
   xenblk_img check "$last"
   local status=0
   xl_logged block-attach linux "$(disk xvdj rw "vhd:$images/live.vhd" | tr -d "'")" || status=$?

@@ -12,13 +12,6 @@ disks_are_busy_again() {
   guest_expect linux 30 'watch_pauses xvda'
 }
 
-kill_daemon() {
-  expect_daemon_alive
-  kill -KILL "$(<"$daemon_pid_file")"
-  wait_for 30 test -s "$scratch/daemon-status" || fail "xenblkd did not end after SIGKILL"
-  expect_equal "the exit status of xenblkd" 137 "$(<"$scratch/daemon-status")"
-}
-
 disks_go_on() {
   guest_expect linux 240 'io_goes_on xvda && io_goes_on xvdb'
   expect_node "$(backend_directory linux xvda)/state" 4
@@ -46,12 +39,11 @@ ended_and_started() {
 }
 
 # As a package does when it is upgraded: another file, started when the old daemon has ended. And then back, killed.
-followed_by_another_binary() {
+followed_by_the_next_binary() {
   local usual=$daemon
-  install -m755 "$daemon" "$scratch/xenblkd-of-another-build"
   end_daemon
-  daemon=$scratch/xenblkd-of-another-build start_daemon
-  expect_match "the program that runs" another-build "$(readlink "/proc/$(<"$daemon_pid_file")/exe")"
+  daemon=/job/xenblkd-next start_daemon
+  expect_match "the program that runs" xenblkd-next "$(readlink "/proc/$(<"$daemon_pid_file")/exe")"
   disks_go_on
   kill_daemon
   daemon=$usual start_daemon
@@ -76,5 +68,5 @@ require "a guest's disks are busy with verified I/O" disks_are_busy_again
 check "each queue has a journal that is root's alone" journals_are_there
 check_seconds_max=$((kills * 120)) check "the daemon is killed $kills times, and the next one goes on" killed_and_started
 check_seconds_max=$((ends * 120)) check "the daemon ends $ends times, and the next one goes on" ended_and_started
-check_seconds_max=600 check "another binary follows, and is followed when it is killed" followed_by_another_binary
+check_seconds_max=600 check "another binary follows, and is followed when it is killed" followed_by_the_next_binary
 check_seconds_max=600 check "fio found nothing wrong, and the guest's kernel saw no error" io_was_right

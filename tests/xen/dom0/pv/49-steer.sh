@@ -3,7 +3,7 @@
 
 attach_controlled() {
   truncate -s 32M "$images/control.img"
-  xl_logged block-attach linux "$(disk xvdi rw "raw:$images/control.img" | tr -d "'")" || fail "xl block-attach failed"
+  attach_disk linux xvdi rw "raw:$images/control.img"
   guest_expect linux 60 'disk_appears xvdi && background_io xvdi'
 }
 
@@ -104,9 +104,7 @@ ctl_closes() {
   xenblkctl close linux:xvdi
   expect_match "list" 'linux:xvdi +closed' "$(xenblkctl list)"
   # Linux keeps its device, without a disk behind it, until the toolstack removes the nodes.
-  xl_logged block-detach linux xvdi || fail "xl block-detach failed"
-  guest_expect linux 60 'disk_goes xvdi'
-  wait_for 30 device_is_gone xvdi || fail "xvdi stays in XenStore"
+  detach_disk linux xvdi
 }
 
 require "a disk that will be steered is attached and busy" attach_controlled

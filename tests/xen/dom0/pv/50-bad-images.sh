@@ -67,7 +67,7 @@ bystander_is_untouched() {
 
 locked_image_serves_later() {
   kill "$(<"$scratch/lock-holder")"
-  xl_logged block-attach linux "$(disk xvde rw "raw:$images/locked.img" | tr -d "'")" || fail "xl block-attach failed"
+  attach_disk linux xvde rw "raw:$images/locked.img"
   guest_expect linux 60 'disk_appears xvde && touch_disk xvde'
   xl_logged block-detach linux xvde || fail "xl block-detach failed"
 }

@@ -20,8 +20,8 @@ daemon_waits_for_room() {
   echo 'on-enospc = "pause"' > "$scratch/full.toml"
   end_daemon
   start_daemon -c "$scratch/full.toml"
-  xl_logged block-attach linux "$(disk xvdk rw "raw:$small/full.img" | tr -d "'")" || fail "xl block-attach failed"
-  xl_logged block-attach linux "$(disk xvdl rw "vhd:$small/full.vhd" | tr -d "'")" || fail "xl block-attach failed"
+  attach_disk linux xvdk rw "raw:$small/full.img"
+  attach_disk linux xvdl rw "vhd:$small/full.vhd"
   guest_expect linux 60 'disk_appears xvdk && disk_appears xvdl'
 }
 
@@ -44,8 +44,7 @@ guest_fills_it() {
 # It is killed, too, with requests that wait.
 others_go_on() {
   guest_expect linux 60 'touch_disk xvda'
-  kill -KILL "$(<"$daemon_pid_file")"
-  wait_for 30 test -s "$scratch/daemon-status" || fail "xenblkd did not end after SIGKILL"
+  kill_daemon
   start_daemon -c "$scratch/full.toml"
   guest_expect linux 60 'touch_disk xvda'
   wait_for 60 waits_for_room xvdk || fail "the raw disk does not wait any more: $(xenblkctl list)"
@@ -64,9 +63,7 @@ goes_on_with_room() {
 full_storage_ends() {
   local disk
   for disk in xvdk xvdl; do
-    xl_logged block-detach linux "$disk" || fail "xl block-detach failed"
-    guest_expect linux 60 "disk_goes $disk"
-    wait_for 30 device_is_gone "$disk" || fail "$disk stays in XenStore"
+    detach_disk linux "$disk"
   done
   xenblk_img check "vhd:$small/full.vhd"
   umount "$small"

@@ -22,9 +22,8 @@ hostile_guest_starts() {
   guest_expect hostile 60 blkfront_gives_way
   truncate -s 64M "$images/hostile.img"
   truncate -s 16M "$images/hostile-ro.img"
-  xl_logged block-attach hostile "$(disk xvda rw "raw:$images/hostile.img" | tr -d "'")" || fail "xl block-attach failed"
-  xl_logged block-attach hostile "$(disk xvdb ro "raw:$images/hostile-ro.img" | tr -d "'")" ||
-    fail "xl block-attach failed"
+  attach_disk hostile xvda rw "raw:$images/hostile.img"
+  attach_disk hostile xvdb ro "raw:$images/hostile-ro.img"
 }
 
 # One run of the program for all: each line of it becomes a verdict below.
