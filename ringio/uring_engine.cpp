@@ -215,9 +215,6 @@ void UringEngine::Impl::prepare(io_uring_sqe& sqe, IoOp& op) const noexcept {
     case IoKind::sync_data:
       io_uring_prep_fsync(&sqe, descriptor, IORING_FSYNC_DATASYNC);
       return;
-    case IoKind::allocate:
-      io_uring_prep_fallocate(&sqe, descriptor, FALLOC_FL_KEEP_SIZE, offset, bytes);
-      return;
     case IoKind::punch_hole:
       io_uring_prep_fallocate(&sqe, descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
                               bytes);

@@ -73,8 +73,6 @@ std::int64_t BlockingEngine::perform(const IoOp& op) {
       return result_of(op.file->sync_data(), 0);
     case IoKind::punch_hole:
       return result_of(op.file->punch_hole(op.offset, op.bytes), 0);
-    case IoKind::allocate:
-      break;
   }
   return -EOPNOTSUPP;
 }

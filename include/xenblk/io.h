@@ -49,7 +49,6 @@ enum class IoKind : std::uint8_t {
   read,        // a read beyond the end of the file is short, not an error
   write,       // extends the file as needed
   sync_data,   // fdatasync; covers all operations that completed before it was submitted
-  allocate,    // fallocate(KEEP_SIZE) of the range [offset, offset + bytes)
   punch_hole,  // fallocate(PUNCH_HOLE | KEEP_SIZE)
 };
 
@@ -61,7 +60,7 @@ struct IoOp : boost::intrusive::list_base_hook<> {
   File* file = nullptr;
   std::uint64_t offset = 0;
   std::byte* buffer = nullptr;  // read, write
-  std::uint64_t bytes = 0;      // read, write, allocate, punch_hole
+  std::uint64_t bytes = 0;      // read, write, punch_hole
   // Set by the engine: bytes done (fewer than asked only for a read that met the end of the file),
   // or -errno.
   std::int64_t result = 0;

@@ -29,8 +29,6 @@ inline std::int64_t perform_by_file(const IoOp& op) {
       return outcome(file.sync_data(), 0);
     case IoKind::punch_hole:
       return outcome(file.punch_hole(op.offset, op.bytes), 0);
-    case IoKind::allocate:
-      break;
   }
   return -EINVAL;
 }

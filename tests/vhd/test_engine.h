@@ -77,15 +77,14 @@ class FileEngine final : public TestEngine {
         return transfer(op);
       case IoKind::sync_data:
         return ::fdatasync(op.file->descriptor()) == 0 ? 0 : -errno;
-      case IoKind::allocate:
-        return change_space(op, FALLOC_FL_KEEP_SIZE);
       case IoKind::punch_hole:
-        return change_space(op, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE);
+        return punch_hole(op);
     }
     return -EINVAL;
   }
 
-  static std::int64_t change_space(const IoOp& op, int mode) {
+  static std::int64_t punch_hole(const IoOp& op) {
+    constexpr int mode = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE;
     const auto result = ::fallocate(op.file->descriptor(), mode, static_cast<off_t>(op.offset),
                                     static_cast<off_t>(op.bytes));
     return result == 0 ? 0 : -errno;

@@ -253,8 +253,6 @@ std::int64_t SimEngine::perform(const Queued& queued) {
     case IoKind::sync_data:
       storage_.sync(number_of(*op.file), queued.changes_before);
       return 0;
-    case IoKind::allocate:
-      break;
   }
   return -EINVAL;
 }
