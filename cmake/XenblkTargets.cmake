@@ -39,11 +39,12 @@ function(xenblk_library name)
   endif()
 endfunction()
 
-# xenblk_tests(NAME [SHARDS N] LINKS...): one test program from all .cpp files of the current folder,
-# tests and fixtures. With SHARDS, N processes share its test cases, so that a long program keeps more
-# than one core busy. Each process leaves a report of its cases in results/ of the build.
+# xenblk_tests(NAME [LONG] [SHARDS N] LINKS...): one test program from all .cpp files of the current
+# folder, tests and fixtures. With SHARDS, N processes share its test cases, so that a long program
+# keeps more than one core busy; those and LONG ones start before the others, so that none is left
+# alone at the end. Each process leaves a report of its cases in results/ of the build.
 function(xenblk_tests name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" SHARDS "")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "LONG" SHARDS "")
   file(GLOB sources CONFIGURE_DEPENDS *.cpp)
   if(NOT sources)
     return()
@@ -56,14 +57,17 @@ function(xenblk_tests name)
     set(arg_SHARDS 1)
   endif()
   math(EXPR last "${arg_SHARDS} - 1")
+  set(cost ${arg_SHARDS})
+  if(arg_LONG)
+    set(cost 2)
+  endif()
   foreach(shard RANGE ${last})
     set(test ${name})
     if(shard GREATER 0)
       set(test ${name}_${shard})
     endif()
     add_test(NAME ${test} COMMAND ${name} --gtest_output=json:${CMAKE_BINARY_DIR}/results/${test}.json)
-    # The long ones start first.
-    set_tests_properties(${test} PROPERTIES TIMEOUT 900 COST ${arg_SHARDS}
+    set_tests_properties(${test} PROPERTIES TIMEOUT 900 COST ${cost}
       ENVIRONMENT "GTEST_TOTAL_SHARDS=${arg_SHARDS};GTEST_SHARD_INDEX=${shard}")
   endforeach()
 endfunction()
