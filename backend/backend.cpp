@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <spdlog/logger.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "backend/negotiation/values.h"
@@ -77,7 +78,8 @@ Backend::Backend(EventLoop& loop, BackendOptions options, spdlog::logger& log)
       options_(with_what_fits(std::move(options))),
       log_(log),
       journals_(options_.journal_directory),
-      opener_(loop, options_.images, options_.open_image, options_.run_aside) {}
+      opener_(loop, options_.images, options_.open_image, options_.run_aside),
+      schedule_(options_.looks) {}
 
 Expected<void> Backend::start_workers(Xen& xen) {
   const auto cpus = options_.pin_workers ? allowed_cpus() : std::vector<std::uint32_t>{};
@@ -121,7 +123,7 @@ Expected<void> Backend::watch_store(Xen& xen) {
   auto watched = store_->watch(kDomainGone, kDomainGone);
   if (!watched && watched.error().code != Errc::permission) return watched;
   loop_.watch_descriptor(store_->fd(), [this] { read_events(); });
-  loop_.every(kLookAtAll, [this] { mark_all(), reconcile_dirty(), age_grants(); });
+  loop_.every(kLookAtAll, [this] { mark_all(), look_around(), age_grants(); });
   // What was queued before the descriptor was watched.
   loop_.post([this] { read_events(); });
   return {};
@@ -149,7 +151,7 @@ void Backend::read_events() {
     // The library may hold more events than its descriptor shows.
     if (count + 1 == kMostEvents) loop_.post([this] { read_events(); });
   }
-  reconcile_dirty();
+  look_around();
 }
 
 void Backend::on_event(const WatchEvent& event) {
@@ -159,10 +161,15 @@ void Backend::on_event(const WatchEvent& event) {
       const auto below = below_kind(event.path, kind);
       if (below.empty()) return scan_kind(kind);
       if (!below.contains('/')) return scan_domain(kind, std::string(below));
-      if (auto key = negotiation::device_of_path(event.path, kind)) look_at(std::move(*key));
+      const auto key = negotiation::device_of_path(event.path, kind);
+      // What is above the nodes was made or removed, which is not our doing.
+      const bool is_directory = std::ranges::count(below, '/') == 1;
+      if (key) schedule_.changed(*key, is_directory ? Change::all : Change::backend);
       return;
     }
-    if (auto key = negotiation::device_of_path(event.token, kind)) return look_at(std::move(*key));
+    if (const auto key = negotiation::device_of_path(event.token, kind)) {
+      return schedule_.changed(*key, Change::frontend);
+    }
   }
 }
 
@@ -176,49 +183,73 @@ void Backend::scan_domain(const std::string& kind, const std::string& domain) {
   const auto directory = fmt::format("backend/{}/{}", kind, domain);
   if (const auto names = store_->list(directory)) {
     for (const auto& device : *names) {
-      if (auto key = negotiation::device_of_path(fmt::format("{}/{}", directory, device), kind)) {
-        look_at(std::move(*key));
+      if (const auto key =
+              negotiation::device_of_path(fmt::format("{}/{}", directory, device), kind)) {
+        schedule_.changed(*key, Change::all);
       }
     }
   }
   // And those that are not listed any more.
   for (const auto& [key, device] : devices_) {
-    if (key.kind == kind && std::to_string(key.domain.n) == domain) look_at(key);
+    if (key.kind == kind && std::to_string(key.domain.n) == domain) {
+      schedule_.changed(key, Change::all);
+    }
   }
 }
 
-void Backend::look_at(DeviceKey key) {
-  dirty_.insert(std::move(key));
-}
-
 void Backend::mark_all() {
-  for (const auto& [key, device] : devices_) look_at(key);
+  for (const auto& [key, device] : devices_) schedule_.changed(key, Change::all);
 }
 
-void Backend::reconcile_dirty() {
-  const auto dirty = std::exchange(dirty_, {});
-  for (const auto& key : dirty) reconcile(key);
+// Posted, so that a device is never looked at from inside one of its own functions.
+void Backend::look_at(const DeviceKey& key, Change change) {
+  loop_.post([this, key, change] {
+    schedule_.changed(key, change);
+    look_around();
+  });
+}
+
+void Backend::look_around() {
+  const auto due = schedule_.take(loop_.now());
+  for (const auto& key : due.put_off) {
+    if (const auto found = devices_.find(key); found != devices_.end()) {
+      found->second->look_was_put_off();
+    }
+  }
+  for (const auto& look : due.looks) reconcile(look);
+  look_later();
   if (settled_) settled_();
   if (detached_) finish_detach();
 }
 
-void Backend::reconcile(const DeviceKey& key) {
+// At those that are put off.
+void Backend::look_later() {
+  const auto wait = schedule_.wait(loop_.now());
+  if (!wait || std::exchange(will_look_later_, true)) return;
+  loop_.after(std::chrono::ceil<std::chrono::milliseconds>(*wait), [this] {
+    will_look_later_ = false;
+    look_around();
+  });
+}
+
+void Backend::reconcile(const Look& look) {
   // What cannot be read any more has not gone.
   if (store_is_lost_ && !detached_) return;
-  auto* device = find_or_make(key);
-  if (device == nullptr || device->reconcile() == Device::Outcome::alive) return;
-  devices_.erase(key);
+  auto* device = find_or_make(look.key);
+  const auto frontend = look.at_frontend ? Device::Frontend::read : Device::Frontend::known;
+  if (device == nullptr || device->reconcile(frontend) == Device::Outcome::alive) return;
+  devices_.erase(look.key);
+  schedule_.gone(look.key);
   // A directory that was removed and made again is a new device: the next turn finds it.
-  if (!detached_) loop_.post([this, key] { look_at(key), reconcile_dirty(); });
+  if (!detached_) look_at(look.key, Change::all);
 }
 
 Device* Backend::find_or_make(const DeviceKey& key) {
   if (const auto found = devices_.find(key); found != devices_.end()) return found->second.get();
   if (detached_ || !read_node(*store_, negotiation::backend_path(key) + "/frontend")) return {};
-  // Posted, so that a device is never looked at from inside one of its own functions.
-  auto device = std::make_unique<Device>(*services_, key, [this, key] {
-    loop_.post([this, key] { look_at(key), reconcile_dirty(); });
-  });
+  schedule_.made(key);
+  auto device =
+      std::make_unique<Device>(*services_, key, [this, key] { look_at(key, Change::backend); });
   return devices_.emplace(key, std::move(device)).first->second.get();
 }
 
@@ -226,9 +257,9 @@ void Backend::detach(std::function<void()> done) {
   detached_ = std::move(done);
   for (const auto& [key, device] : devices_) {
     device->detach();
-    look_at(key);
+    schedule_.changed(key, Change::all);
   }
-  reconcile_dirty();
+  look_around();
 }
 
 void Backend::reload(const BackendOptions& options) {

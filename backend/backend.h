@@ -6,7 +6,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -14,6 +13,7 @@
 #include "backend/disk_rings.h"
 #include "backend/event_loop.h"
 #include "backend/image_opener.h"
+#include "backend/look_schedule.h"
 #include "backend/negotiation/offer.h"
 #include "backend/ring_journals.h"
 #include "backend/storage_wishes.h"
@@ -44,6 +44,7 @@ struct BackendOptions {
   vhd::ImageRegistryOptions images;
   std::chrono::nanoseconds slow_request{0};  // what takes longer is logged; 0: nothing is
   StorageWishes storage;                     // for disks that connect from now on
+  LookRate looks;                            // at what guests write
   ImageOpener::OpenImage open_image;         // stands in for image files
   // For a simulator, which has no threads: see ringio::Worker::start and ImageOpener.
   using StartWorker =
@@ -94,10 +95,11 @@ class Backend {
   void on_event(const WatchEvent& event);
   void scan_kind(const std::string& kind);
   void scan_domain(const std::string& kind, const std::string& domain);
-  void look_at(negotiation::DeviceKey key);
   void mark_all();
-  void reconcile_dirty();
-  void reconcile(const negotiation::DeviceKey& key);
+  void look_at(const negotiation::DeviceKey& key, Change change);
+  void look_around();
+  void look_later();
+  void reconcile(const Look& look);
   Device* find_or_make(const negotiation::DeviceKey& key);
   void finish_detach();
 
@@ -110,9 +112,8 @@ class Backend {
   ImageOpener opener_;
   std::unique_ptr<nbd::ExportThread> exports_;
   std::unique_ptr<Services> services_;
-  // One entry however often something changed: what a guest may write without end costs fixed
-  // memory.
-  std::set<negotiation::DeviceKey> dirty_;
+  LookSchedule schedule_;
+  bool will_look_later_ = false;
   std::map<negotiation::DeviceKey, std::unique_ptr<Device>> devices_;
   std::function<void()> detached_;
   bool store_is_lost_ = false;

@@ -53,7 +53,8 @@ Device::~Device() {
   if (watching_) services_.store.unwatch(state, negotiation::backend_path(key_));
 }
 
-Device::Outcome Device::reconcile() {
+Device::Outcome Device::reconcile(Frontend frontend) {
+  if (frontend == Frontend::read) frontend_.reset();
   for (int steps = 0; steps < kMostSteps; ++steps) {
     switch (step()) {
       case Progress::next:
@@ -72,8 +73,9 @@ Device::Progress Device::step() {
   if (changing_) return Progress::wait;
   // To a device that is being detached XenStore has nothing to say any more: it winds up as if its
   // directory had gone.
-  auto reading = detaching_ ? Reading{} : read_device(services_.store, key_, medium_);
+  auto reading = detaching_ ? Reading{} : read_device(services_.store, key_, medium_, frontend_);
   if (!detaching_ && !store_answers()) {
+    frontend_.reset();
     services_.loop.after(kUntilStoreIsAskedAgain, changed_);
     return Progress::wait;
   }
@@ -433,7 +435,7 @@ void Device::forget() {
 }
 
 void Device::report(Severity severity, std::string_view text) {
-  if (!log_budget_.take(std::chrono::steady_clock::now())) return;
+  if (!log_budget_.take(services_.loop.now())) return;
   if (const auto refused = log_budget_.take_refused(); refused > 0) {
     services_.log.warn("{}: {} more lines were left out here", name_, refused);
   }
@@ -449,6 +451,13 @@ void Device::write_line(Severity severity, std::string_view text) {
     case Severity::error:
       return services_.log.error("{}: {}", name_, text);
   }
+}
+
+void Device::look_was_put_off() {
+  if (looks_put_off_++ > 0) return;
+  write_line(Severity::warning,
+             "the guest changes its state without end; it is looked at now and then, and that is "
+             "only counted from now on");
 }
 
 void Device::report_trouble(std::size_t queue, const ringio::QueueNotice& notice) {

@@ -63,8 +63,13 @@ class Device {
   enum class Outcome : std::uint8_t { alive, gone };
 
   // Looks at XenStore and does what is due. Cheap when nothing is. `gone`: nothing is left of the
-  // device.
-  Outcome reconcile();
+  // device. The frontend's side is read once at most, however often the guest writes it meanwhile;
+  // `known`: what was read of it before is still good.
+  enum class Frontend : std::uint8_t { known, read };
+  Outcome reconcile(Frontend frontend);
+
+  // The guest changes its side more often than it is looked at.
+  void look_was_put_off();
 
   // From now on reconcile() gives everything back but leaves XenStore as it is, so that a frontend
   // that is connected waits for the daemon that comes after us.
@@ -207,9 +212,11 @@ class Device {
   ringio::StoragePolicy policy_;          // of those rings
   // All queues refuse everything; until an administrator says otherwise, whoever connects.
   std::shared_ptr<std::atomic<bool>> refuses_ = std::make_shared<std::atomic<bool>>();
-  std::set<std::size_t> storage_waits_;  // queues that wait for the storage
-  std::string failure_;                  // why the image or the rings failed
+  std::set<std::size_t> storage_waits_;      // queues that wait for the storage
+  std::string failure_;                      // why the image or the rings failed
+  std::optional<FrontendReading> frontend_;  // by the last look at it
   std::string frontend_problem_;
+  std::uint64_t looks_put_off_ = 0;
   LogBudget log_budget_;
   // Each kind is told once, however many lines the guest has caused before.
   std::bitset<ringio::kTroubleKinds> troubles_named_;

@@ -48,6 +48,7 @@ DeviceStatus Device::status() const {
                       .session = session_,
                       .merge = merge_,
                       .paused = paused_,
+                      .looks_put_off = looks_put_off_,
                       .policy = policy_,
                       .storage_waits = !storage_waits_.empty(),
                       .storage_stopped = refuses_->load(std::memory_order_relaxed),

@@ -40,28 +40,24 @@ std::string wrong_frontend(const DeviceKey& key, const std::string& path,
   return {};
 }
 
-void read_frontend(XenStore& store, const DeviceKey& key, Reading& reading) {
+FrontendReading read_frontend(XenStore& store, const DeviceKey& key) {
   const auto value = read_node(store, negotiation::frontend_path(key) + "/state");
-  if (!value || !store.domain_exists(key.domain)) return;
-  const auto state = negotiation::parse_state(*value);
-  reading.seen.frontend = state.value_or(XenbusState::unknown);
-  reading.seen.frontend_valid = state.has_value();
-  if (!state) {
-    reading.frontend_problem = fmt::format("the frontend's state is {}", quoted(*value));
-  }
+  if (!value || !store.domain_exists(key.domain)) return {};
+  if (const auto state = negotiation::parse_state(*value)) return {.state = *state, .problem = {}};
+  return {.valid = false, .problem = fmt::format("the frontend's state is {}", quoted(*value))};
 }
 
 }  // namespace
 
-Reading read_device(XenStore& store, const DeviceKey& key,
-                    const std::optional<std::string>& medium) {
+Reading read_device(XenStore& store, const DeviceKey& key, const std::optional<std::string>& medium,
+                    std::optional<FrontendReading>& frontend) {
   const auto directory = negotiation::backend_path(key);
   const auto node = [&](const char* name) { return read_node(store, directory + "/" + name); };
   Reading reading;
-  const auto frontend = node("frontend");
+  const auto path = node("frontend");
   const auto state = node("state");
   // A directory without these two is being made or being removed.
-  if (!frontend || !state) return reading;
+  if (!path || !state) return reading;
   auto& seen = reading.seen;
   seen.exists = true;
   seen.backend = negotiation::parse_state(*state).value_or(XenbusState::unknown);
@@ -70,13 +66,22 @@ Reading read_device(XenStore& store, const DeviceKey& key,
   seen.hotplug = hotplug_status(node("hotplug-status"));
   seen.shutdown = shutdown_request(node("shutdown-request"));
   if (medium) seen.other_medium = node("params").value_or(*medium) != *medium;
-  reading.frontend_problem = wrong_frontend(key, *frontend, node("frontend-id"));
-  if (reading.frontend_problem.empty()) {
-    read_frontend(store, key, reading);
-  } else {
+  reading.frontend_problem = wrong_frontend(key, *path, node("frontend-id"));
+  if (!reading.frontend_problem.empty()) {
     seen.frontend_valid = false;
+    return reading;
   }
+  if (!frontend) frontend = read_frontend(store, key);
+  seen.frontend = frontend->state;
+  seen.frontend_valid = frontend->valid;
+  reading.frontend_problem = frontend->problem;
   return reading;
+}
+
+Reading read_device(XenStore& store, const DeviceKey& key,
+                    const std::optional<std::string>& medium) {
+  std::optional<FrontendReading> not_read;
+  return read_device(store, key, medium, not_read);
 }
 
 Expected<DiskRequest> read_disk_request(XenStore& store, const DeviceKey& key) {

@@ -15,6 +15,13 @@
 
 namespace xenblk::backend {
 
+// The frontend's side, and in words why it is not acceptable, if it is not.
+struct FrontendReading {
+  negotiation::XenbusState state = negotiation::XenbusState::unknown;
+  bool valid = true;
+  std::string problem;
+};
+
 // What decide() needs, and in words why the frontend's side is not acceptable, if it is not.
 struct Reading {
   negotiation::Seen seen;
@@ -22,7 +29,12 @@ struct Reading {
 };
 
 // `medium`: the params of the image in a drive whose medium can be changed; none for other disks,
-// which keep their image whatever stands there.
+// which keep their image whatever stands there. `frontend`: what was read of it; read now where
+// there is nothing.
+Reading read_device(XenStore& store, const negotiation::DeviceKey& key,
+                    const std::optional<std::string>& medium,
+                    std::optional<FrontendReading>& frontend);
+// Reads everything now.
 Reading read_device(XenStore& store, const negotiation::DeviceKey& key,
                     const std::optional<std::string>& medium);
 

@@ -56,6 +56,7 @@ struct DeviceStatus {
   std::optional<ExportStatus> exported;
   std::optional<MergeStatus> merge;
   bool paused = false;
+  std::uint64_t looks_put_off = 0;  // times that the guest had changed its state too often
   ringio::StoragePolicy policy;
   bool storage_waits = false;    // some of its requests wait for the storage, which has failed them
   bool storage_stopped = false;  // all of its requests are refused since the storage has failed one

@@ -10,14 +10,13 @@
 namespace xenblk::backend {
 
 using std::chrono::milliseconds;
-using std::chrono::steady_clock;
 
 constexpr std::int64_t kLongestWaitMs = 3'600'000;
 
-Expected<std::unique_ptr<EventLoop>> EventLoop::make() {
+Expected<std::unique_ptr<EventLoop>> EventLoop::make(Now now) {
   const int wakeup = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (wakeup < 0) return fail_os(errno, "eventfd of the control loop");
-  return std::unique_ptr<EventLoop>(new EventLoop(wakeup));
+  return std::unique_ptr<EventLoop>(new EventLoop(wakeup, std::move(now)));
 }
 
 EventLoop::~EventLoop() {
@@ -46,11 +45,11 @@ void EventLoop::forget_descriptor(int descriptor) {
 }
 
 void EventLoop::every(milliseconds interval, Work work) {
-  periodic_.push_back({interval, steady_clock::now() + interval, std::move(work)});
+  periodic_.push_back({interval, now_() + interval, std::move(work)});
 }
 
 void EventLoop::after(milliseconds delay, Work work) {
-  delayed_.push_back({steady_clock::now() + delay, std::move(work)});
+  delayed_.push_back({now_() + delay, std::move(work)});
 }
 
 void EventLoop::post(Work work) {
@@ -70,8 +69,7 @@ void EventLoop::run() {
   stopped_ = false;
   while (!stopped_) {
     wait_once(timeout_ms());
-    run_periodic();
-    run_delayed(steady_clock::now());
+    run_due();
     run_posted();
   }
 }
@@ -83,7 +81,12 @@ bool EventLoop::turn() {
 
 void EventLoop::tick() {
   for (const auto& periodic : periodic_) periodic.work();
-  run_delayed(steady_clock::time_point::max());
+  run_delayed(Time::max());
+}
+
+void EventLoop::run_due() {
+  run_periodic();
+  run_delayed(now_());
 }
 
 bool EventLoop::wait_once(int patience_ms) {
@@ -104,16 +107,16 @@ bool EventLoop::wait_once(int patience_ms) {
 }
 
 int EventLoop::timeout_ms() const {
-  auto next = steady_clock::time_point::max();
+  auto next = Time::max();
   for (const auto& periodic : periodic_) next = std::min(next, periodic.next);
   for (const auto& delayed : delayed_) next = std::min(next, delayed.due);
-  if (next == steady_clock::time_point::max()) return -1;
-  const auto left = std::chrono::ceil<milliseconds>(next - steady_clock::now());
+  if (next == Time::max()) return -1;
+  const auto left = std::chrono::ceil<milliseconds>(next - now_());
   return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, kLongestWaitMs));
 }
 
 void EventLoop::run_periodic() {
-  const auto now = steady_clock::now();
+  const auto now = now_();
   for (auto& periodic : periodic_) {
     if (now < periodic.next) continue;
     periodic.next = now + periodic.interval;
@@ -121,7 +124,7 @@ void EventLoop::run_periodic() {
   }
 }
 
-void EventLoop::run_delayed(steady_clock::time_point now) {
+void EventLoop::run_delayed(Time now) {
   const auto due = std::ranges::partition(delayed_, [&](const auto& d) { return d.due > now; });
   // Taken out first: what is called may delay more.
   std::vector<Delayed> run(std::make_move_iterator(due.begin()),

@@ -6,6 +6,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "xenblk/error.h"
@@ -16,15 +17,20 @@ namespace xenblk::backend {
 class EventLoop {
  public:
   using Work = std::function<void()>;
+  using Time = std::chrono::steady_clock::time_point;
+  using Now = std::function<Time()>;
 
+  // `now`: what every() and after() go by, and those who ask; a simulator has a time of its own.
   // Errors: io (no descriptors left).
-  static Expected<std::unique_ptr<EventLoop>> make();
+  static Expected<std::unique_ptr<EventLoop>> make(Now now = &std::chrono::steady_clock::now);
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
   // What poll(2) has seen: POLLIN, POLLOUT, POLLHUP, POLLERR.
   using Ready = std::function<void(short seen)>;
+
+  Time now() const { return now_(); }
 
   // Calls `readable` whenever `descriptor` is readable (level-triggered). The descriptor is
   // borrowed, and must be forgotten before it is closed.
@@ -52,6 +58,8 @@ class EventLoop {
   // there was nothing to do.
   bool turn();
   void tick();
+  // Or only what of it has its time by now().
+  void run_due();
 
  private:
   struct Source {
@@ -61,22 +69,23 @@ class EventLoop {
   };
   struct Periodic {
     std::chrono::milliseconds interval;
-    std::chrono::steady_clock::time_point next;
+    Time next;
     Work work;
   };
-  explicit EventLoop(int wakeup) : wakeup_(wakeup) {}
+  EventLoop(int wakeup, Now now) : wakeup_(wakeup), now_(std::move(now)) {}
   bool run_posted();
   bool wait_once(int patience_ms);
   int timeout_ms() const;
   void run_periodic();
-  void run_delayed(std::chrono::steady_clock::time_point now);
+  void run_delayed(Time now);
 
   const int wakeup_;  // eventfd
+  const Now now_;
   // Lists, as a handler may add another one while it runs.
   std::list<Source> sources_;
   std::list<Periodic> periodic_;
   struct Delayed {
-    std::chrono::steady_clock::time_point due;
+    Time due;
     Work work;
   };
   std::vector<Delayed> delayed_;

@@ -190,6 +190,15 @@ void add_states(Text& text, const std::vector<NamedDisk>& disks) {
     text.sample(storage.name, labels(disk), "state=\"stopped\"",
                 disk.status.storage_stopped ? 1 : 0);
   }
+  const Family looks{
+      "xenblk_looks_put_off",
+      "counter",
+      "Times that the guest had changed its state in XenStore too often to be looked at.",
+      {}};
+  text.begin(looks);
+  for (const auto& disk : disks) {
+    text.sample(looks.name, labels(disk), "", static_cast<double>(disk.status.looks_put_off));
+  }
   const Family size{"xenblk_disk_size_bytes", "gauge", "Size of the disk.", {}};
   text.begin(size);
   for (const auto& disk : disks) {

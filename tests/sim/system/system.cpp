@@ -22,6 +22,7 @@ constexpr int kMostSteps = 400'000;
 constexpr int kMostStepsToEnd = 200'000;
 
 constexpr std::uint64_t kWishes = 0xda942042e4dd58b5;
+constexpr std::uint64_t kLooks = 0x9b2e1f6a7c3d5841;
 
 // What one seed has in it beside the guests' own dice.
 struct Weather {
@@ -79,6 +80,14 @@ backend::FailureWishes choose_wishes(Dice dice) {
   return {choose(), choose()};
 }
 
+// How often the daemon looks at what a guest writes; from dice of their own, too.
+backend::LookRate choose_looks(Dice dice) {
+  if (dice.one_in(2)) return {};
+  return {.burst = static_cast<std::uint32_t>(1 + dice.below(8)),
+          .for_each_disk = static_cast<std::uint32_t>(dice.below(4)),
+          .refill = std::chrono::microseconds(50 + dice.below(2000))};
+}
+
 class System {
  public:
   explicit System(const SystemPlan& plan);
@@ -86,6 +95,7 @@ class System {
 
  private:
   void make_guests();
+  std::unique_ptr<backend::EventLoop> make_loop() const;
   std::shared_ptr<spdlog::logger> make_log() const;
   void start_daemon();
   void step();
@@ -124,7 +134,7 @@ class System {
   WorkerWorld workers_{dice_, clock_, {}, {}, {}, {}, {}, {}};
   std::deque<std::function<void()>> aside_;
   std::shared_ptr<spdlog::logger> log_ = make_log();
-  std::unique_ptr<backend::EventLoop> loop_ = std::move(*backend::EventLoop::make());
+  std::unique_ptr<backend::EventLoop> loop_ = make_loop();
   std::unique_ptr<backend::Backend> backend_;
   backend::BackendOptions options_;
   std::optional<xenblk::test::TempDir> journals_;
@@ -159,6 +169,7 @@ System::System(const SystemPlan& plan)
   if (dice_.one_in(3)) options_.offer.max_indirect_segments = 0;
   if (dice_.one_in(5)) options_.offer.logical_sector_bytes = kPageBytes;
   options_.storage.of_all = weather_.wishes;
+  options_.looks = choose_looks(Dice(plan.seed ^ kLooks));
   options_.open_image = [this](const std::string& params, Access access) {
     const auto found = disks_.find(params);
     if (found != disks_.end()) return found->second->open(access);
@@ -168,6 +179,11 @@ System::System(const SystemPlan& plan)
   options_.start_worker = [this](Xen& xen, const ringio::WorkerOptions& options) {
     return SimWorker::start(xen, options, workers_);
   };
+}
+
+std::unique_ptr<backend::EventLoop> System::make_loop() const {
+  return std::move(*backend::EventLoop::make(
+      [this] { return backend::EventLoop::Time(std::chrono::nanoseconds(clock_.now().ns)); }));
 }
 
 std::shared_ptr<spdlog::logger> System::make_log() const {
@@ -368,7 +384,7 @@ void System::stop_daemon() {
   check_nothing_left();
   if (!result_.wrong.empty()) return;
   backend_.reset();
-  loop_ = std::move(*backend::EventLoop::make());
+  loop_ = make_loop();
 }
 
 // As SIGKILL. What the daemon was made of stays in memory, as a process has no last words.
@@ -379,7 +395,7 @@ void System::kill_daemon() {
   for (const auto& [params, disk] : disks_) disk->lose_users();
   dead.push_back(std::move(backend_));
   aside_.clear();
-  loop_ = std::move(*backend::EventLoop::make());
+  loop_ = make_loop();
 }
 
 void System::check_nothing_left() {
