@@ -109,8 +109,8 @@ Expected<void> Backend::watch_store(Xen& xen) {
   store_ = std::move(*store);
   if (auto prepared = journals_.prepare(); !prepared) return prepared;
   journals_.remove_strays(*store_, options_.kinds);
-  services_.reset(new Services{loop_, *store_, workers_, opener_, journals_, log_, exports_.get(),
-                               options_.export_directory, options_.offer,
+  services_.reset(new Services{loop_, *store_, workers_, opener_, journals_, guest_limits_, log_,
+                               exports_.get(), options_.export_directory, options_.offer,
                                std::make_shared<std::atomic<std::uint64_t>>(), options_.storage,
                                in_driver_domain()});
   services_->slow_request_ns->store(static_cast<std::uint64_t>(options_.slow_request.count()));

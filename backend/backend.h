@@ -12,6 +12,7 @@
 #include "backend/device.h"
 #include "backend/disk_rings.h"
 #include "backend/event_loop.h"
+#include "backend/guest_limits.h"
 #include "backend/image_opener.h"
 #include "backend/look_schedule.h"
 #include "backend/negotiation/offer.h"
@@ -69,6 +70,11 @@ class Backend {
   // now on, polling, and what counts as slow.
   void reload(const BackendOptions& options);
 
+  // guest_limits.cpp: what all disks of this guest may have together, those that come later
+  // included, from now on and under the daemons after us. Errors: not_found (it has none here), and
+  // those of Device::set_limits; nothing has changed then.
+  Expected<void> set_guest_limits(DomainId guest, const ringio::RateLimits& limits);
+
   // Looks whether images have grown, and tells their guests.
   void reread_capacities();
 
@@ -109,6 +115,7 @@ class Backend {
   std::unique_ptr<XenStore> store_;
   WorkerPool workers_;
   const RingJournals journals_;
+  GuestLimits guest_limits_;
   ImageOpener opener_;
   std::unique_ptr<nbd::ExportThread> exports_;
   std::unique_ptr<Services> services_;

@@ -42,7 +42,8 @@ Device::Device(Services& services, negotiation::DeviceKey key, std::function<voi
       key_(std::move(key)),
       name_(negotiation::display_name(key_)),
       changed_(std::move(changed)),
-      rings_(services.loop, services.workers) {
+      rings_(services.loop, services.workers),
+      guest_limit_(services.guest_limits.of(key_.domain)) {
   // Without the watch the device still works, only later: every device is looked at now and then.
   const auto state = negotiation::frontend_path(key_) + "/state";
   watching_ = services_.store.watch(state, negotiation::backend_path(key_)).has_value();
@@ -184,6 +185,7 @@ void Device::open_image() {
   if (!request) return image_opened(std::unexpected(std::move(request.error())));
   request_ = std::move(*request);
   limiter_->set(request_.limits);
+  join_guest();
   const bool guest_has_drive = request_.cdrom && (medium_ || !offered_);
   if (request_.cdrom) medium_ = request_.params;
   if (guest_has_drive) static_cast<void>(services_.store.remove(negotiation::error_path(key_)));
@@ -204,6 +206,17 @@ void Device::open_image() {
         }
         changed_();
       });
+}
+
+void Device::join_guest() {
+  auto& limit = *guest_limit_;
+  if (!limit.known && !request_.guest_limits) return;
+  if (!limit.known) limit.limiter.set(*request_.guest_limits);
+  limit.known = true;
+  if (request_.guest_limits == limit.limiter.get()) return;
+  if (const auto noted = note_guest_limits(limit.limiter.get()); !noted) {
+    report(Severity::warning, "its guest's limits are not noted: " + describe(noted.error()));
+  }
 }
 
 // The guest has the drive already and goes on without a medium, until the toolstack names another
@@ -268,6 +281,7 @@ void Device::connect_rings() {
       .persistent_grants = session->persistent_grants,
       .indirect_segments_max = offered_->max_indirect_segments,
       .limiter = limiter_,
+      .guest_limiter = {guest_limit_, &guest_limit_->limiter},
       .slow = {.threshold_ns = services_.slow_request_ns,
                .tell =
                    [this](const ringio::SlowRequest& request) {

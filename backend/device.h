@@ -17,6 +17,7 @@
 #include "backend/device_status.h"
 #include "backend/disk_rings.h"
 #include "backend/event_loop.h"
+#include "backend/guest_limits.h"
 #include "backend/image_opener.h"
 #include "backend/log_budget.h"
 #include "backend/negotiation/device_state.h"
@@ -41,6 +42,7 @@ struct Services {
   WorkerPool& workers;
   ImageOpener& opener;
   const RingJournals& journals;
+  GuestLimits& guest_limits;
   spdlog::logger& log;
   nbd::ExportThread* exports;  // none: disks are not exported
   const std::string& export_directory;
@@ -93,6 +95,11 @@ class Device {
   // From now on, and for as long as the disk is attached, also under the daemons after us. Errors:
   // those of publish(), refused (it is just being removed).
   Expected<void> set_limits(const ringio::RateLimits& limits);
+  // Those of its guest, for the daemons after us alone: see Backend::set_guest_limits. Errors: as
+  // above.
+  Expected<void> note_guest_limits(const ringio::RateLimits& limits);
+  // Those that wait for a limit ask again.
+  void wake() { rings_.wake(); }
   // Asks as the toolstack does: the guest lets go of the disk, then it is closed. Errors: those of
   // publish(), refused (there is nothing to close).
   Expected<void> request_close();
@@ -135,6 +142,7 @@ class Device {
   Result offer(const negotiation::Seen& seen);
   void open_image();
   void image_opened(Expected<std::shared_ptr<Image>> image);
+  void join_guest();
   void leave_drive_empty(const Error& error);
   void close_image();
   void export_stopped();
@@ -208,6 +216,7 @@ class Device {
   std::vector<Done> export_ends_;        // those who wait for that; not empty: it is being stopped
   DiskRings rings_;
   std::shared_ptr<ringio::RateLimiter> limiter_ = std::make_shared<ringio::RateLimiter>();
+  std::shared_ptr<GuestLimit> guest_limit_;
   std::optional<SessionStatus> session_;  // of the rings that are connected
   ringio::StoragePolicy policy_;          // of those rings
   // All queues refuse everything; until an administrator says otherwise, whoever connects.

@@ -52,7 +52,8 @@ DeviceStatus Device::status() const {
                       .policy = policy_,
                       .storage_waits = !storage_waits_.empty(),
                       .storage_stopped = refuses_->load(std::memory_order_relaxed),
-                      .limits = limiter_->get()};
+                      .limits = limiter_->get(),
+                      .guest_limits = guest_limit_->limiter.get()};
   if (own_.image == ImagePhase::open && image_) {
     status.image = image_->info();
     status.capacity = image_->capacity();
@@ -99,6 +100,12 @@ Expected<void> Device::set_limits(const ringio::RateLimits& limits) {
   request_.limits = limits;
   limiter_->set(limits);
   rings_.wake();
+  return {};
+}
+
+Expected<void> Device::note_guest_limits(const ringio::RateLimits& limits) {
+  if (auto noted = note(guest_limit_nodes(limits)); !noted) return noted;
+  request_.guest_limits = limits;
   return {};
 }
 

@@ -108,6 +108,9 @@ Expected<DiskRequest> read_disk_request(XenStore& store, const DeviceKey& key) {
   const auto limits = read_limits(node);
   if (!limits) return std::unexpected(limits.error());
   request.limits = *limits;
+  const auto guest_limits = read_guest_limits(node);
+  if (!guest_limits) return std::unexpected(guest_limits.error());
+  request.guest_limits = *guest_limits;
   request.access = mode == "r" ? Access::read_only : Access::read_write;
   request.cdrom = node("device-type") == "cdrom";
   request.removable = node("removable") == "1";

@@ -47,7 +47,8 @@ struct DiskRequest {
   bool removable = false;
   bool discard = true;  // the toolstack allows it
   FailureWishes on_failure;
-  ringio::RateLimits limits;  // by the toolstack, or by a daemon before us
+  ringio::RateLimits limits;                       // by the toolstack, or by a daemon before us
+  std::optional<ringio::RateLimits> guest_limits;  // likewise, of all disks of its guest together
 };
 
 // Errors: bad_node (params is missing, mode is neither r nor w, on-error or on-enospc is no word

@@ -61,6 +61,7 @@ struct DeviceStatus {
   bool storage_waits = false;    // some of its requests wait for the storage, which has failed them
   bool storage_stopped = false;  // all of its requests are refused since the storage has failed one
   ringio::RateLimits limits;
+  ringio::RateLimits guest_limits;  // of all disks of its guest together
   // One for each queue that is connected, or was last. Read them at any time: they are shared with
   // the workers, and stay when the queue is gone.
   std::vector<std::shared_ptr<const ringio::QueueCounters>> counters;

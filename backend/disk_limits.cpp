@@ -9,9 +9,13 @@
 namespace xenblk::backend {
 namespace {
 
-constexpr const char* kOperationsNode = "limit-iops";
-constexpr const char* kBandwidthNode = "limit-bandwidth";
-constexpr const char* kBurstNode = "limit-burst-ms";
+struct Names {
+  const char* operations;
+  const char* bandwidth;
+  const char* burst;
+};
+constexpr Names kOfDisk{"limit-iops", "limit-bandwidth", "limit-burst-ms"};
+constexpr Names kOfGuest{"guest-limit-iops", "guest-limit-bandwidth", "guest-limit-burst-ms"};
 
 constexpr std::uint64_t kNsPerMs = 1'000'000;
 
@@ -34,23 +38,42 @@ Expected<std::uint64_t> limit(const NodeOf& node, const char* name, LimitRange r
                                           negotiation::quoted(*text), range.least, range.most));
 }
 
-}  // namespace
-
-Expected<ringio::RateLimits> read_limits(const NodeOf& node) {
+Expected<ringio::RateLimits> read(const NodeOf& node, const Names& names) {
   constexpr ringio::RateLimits kNone;
-  const auto operations = limit(node, kOperationsNode, kOperationsRange, 0);
+  const auto operations = limit(node, names.operations, kOperationsRange, 0);
   if (!operations) return std::unexpected(operations.error());
-  const auto bandwidth = limit(node, kBandwidthNode, kBandwidthRange, 0);
+  const auto bandwidth = limit(node, names.bandwidth, kBandwidthRange, 0);
   if (!bandwidth) return std::unexpected(bandwidth.error());
-  const auto burst_ms = limit(node, kBurstNode, kBurstRange, kNone.burst_ns / kNsPerMs);
+  const auto burst_ms = limit(node, names.burst, kBurstRange, kNone.burst_ns / kNsPerMs);
   if (!burst_ms) return std::unexpected(burst_ms.error());
   return ringio::RateLimits{*operations, *bandwidth, *burst_ms * kNsPerMs};
 }
 
+std::vector<negotiation::Node> nodes(const ringio::RateLimits& limits, const Names& names) {
+  return {{names.operations, std::to_string(limits.operations_per_second)},
+          {names.bandwidth, std::to_string(limits.bytes_per_second)},
+          {names.burst, std::to_string(limits.burst_ns / kNsPerMs)}};
+}
+
+}  // namespace
+
+Expected<ringio::RateLimits> read_limits(const NodeOf& node) {
+  return read(node, kOfDisk);
+}
+
+Expected<std::optional<ringio::RateLimits>> read_guest_limits(const NodeOf& node) {
+  if (!node(kOfGuest.operations) && !node(kOfGuest.bandwidth) && !node(kOfGuest.burst)) {
+    return std::nullopt;
+  }
+  return read(node, kOfGuest);
+}
+
 std::vector<negotiation::Node> limit_nodes(const ringio::RateLimits& limits) {
-  return {{kOperationsNode, std::to_string(limits.operations_per_second)},
-          {kBandwidthNode, std::to_string(limits.bytes_per_second)},
-          {kBurstNode, std::to_string(limits.burst_ns / kNsPerMs)}};
+  return nodes(limits, kOfDisk);
+}
+
+std::vector<negotiation::Node> guest_limit_nodes(const ringio::RateLimits& limits) {
+  return nodes(limits, kOfGuest);
 }
 
 }  // namespace xenblk::backend

@@ -1,6 +1,6 @@
-// The limits of a disk as nodes of its directory in XenStore: what a toolstack may write there
-// before the disk is served, and what the daemon writes there so that the next one goes on with it.
-// Pure.
+// The limits of a disk, and those of all disks of its guest together, as nodes of the disk's
+// directory in XenStore: what a toolstack may write there before the disk is served, and what the
+// daemon writes there so that the next one goes on with it. Pure.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,11 @@ inline constexpr LimitRange kBurstRange{1, 60'000};                   // millise
 using NodeOf = std::function<std::optional<std::string>(const char* name)>;
 Expected<ringio::RateLimits> read_limits(const NodeOf& node);
 
+// Nothing when there is no node at all: this disk says nothing about its guest.
+Expected<std::optional<ringio::RateLimits>> read_guest_limits(const NodeOf& node);
+
 // All of them, so that a limit that was taken away is not there for the next daemon either.
 std::vector<negotiation::Node> limit_nodes(const ringio::RateLimits& limits);
+std::vector<negotiation::Node> guest_limit_nodes(const ringio::RateLimits& limits);
 
 }  // namespace xenblk::backend

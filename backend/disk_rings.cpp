@@ -36,6 +36,7 @@ void DiskRings::connect_one(const negotiation::Session& session, const RingPlan&
                            .journal = plan.journal(index),
                            .counters = counters_.back(),
                            .limiter = plan.limiter,
+                           .guest_limiter = plan.guest_limiter,
                            .slow = plan.slow,
                            .storage = {.policy = plan.policy,
                                        .refuses = plan.refuses,

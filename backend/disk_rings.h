@@ -33,6 +33,7 @@ struct RingPlan {
   bool persistent_grants = false;
   std::uint32_t indirect_segments_max = 0;
   std::shared_ptr<ringio::RateLimiter> limiter;
+  std::shared_ptr<ringio::RateLimiter> guest_limiter;
   ringio::SlowRequestWatch slow;
   ringio::StoragePolicy policy;
   std::shared_ptr<std::atomic<bool>> refuses;
@@ -65,7 +66,7 @@ class DiskRings {
   // Those that connect later are not paused.
   void pause(const std::function<void()>& done);
   void resume();
-  // The limits of the disk were changed.
+  // The limits of the disk, or of its guest, were changed.
   void wake();
   // Of those that are connected; `done` runs when all of them serve requests up to there.
   void set_capacity(SectorCount capacity, const std::function<void()>& done);

@@ -64,6 +64,7 @@ struct QueueCounters {
   Counter ring_stopped;   // 1 once the ring was stopped
   Counter throttled;      // times that the ring had to wait because too much in it was wrong
   Counter limited;        // times that it had to wait because of the limits of its disk
+  Counter guest_limited;  // and because of those of its guest
 
   Counter kept;     // wait for the storage, which has failed them, now
   Counter retries;  // of requests that the storage had failed

@@ -65,9 +65,10 @@ WorkerCore::Taken WorkerCore::serve_front(ReadyList& held_back) noexcept {
       watch(queue);
       break;
     case Taken::throttled:
+      queue.reason_to_wait(now_).add(1);
       queue.throttled = true;
-      (queue.refusals().exhausted(now_) ? queue.counters().throttled : queue.counters().limited)
-          .add(1);
+      queue.throttled_at = now_;
+      queue.last_turn = taken > 0 ? LastTurn::something : LastTurn::nothing;
       throttled_.push_back(queue);
       break;
     // Becomes ready again when the barrier, or what was put off, has been answered; its port stays
@@ -154,15 +155,12 @@ RequestSlot* WorkerCore::admit(const Request& request) noexcept {
 }
 
 void WorkerCore::charge(const RequestSlot& slot) noexcept {
-  RateLimiter* limiter = slot.queue->limiter();
-  if (limiter == nullptr) return;
-  limiter->charge_operation(now_);
-  if (!slot.request.carries_data()) return;
+  if (!slot.request.carries_data()) return slot.queue->charge(now_, 0);
   // An indirect request's segments are not known yet, and it must not be taken before it is paid
   // for: its pages count as whole ones.
-  limiter->charge_bytes(now_, slot.request.indirect
-                                  ? std::uint64_t{slot.request.segment_count} * kPageBytes
-                                  : slot.request.count.n * kSectorBytes);
+  slot.queue->charge(now_, slot.request.indirect
+                               ? std::uint64_t{slot.request.segment_count} * kPageBytes
+                               : slot.request.count.n * kSectorBytes);
 }
 
 void WorkerCore::refuse(Queue& queue, InFlightJournal::Index entry,

@@ -26,10 +26,17 @@ void WorkerCore::look_at_watched() noexcept {
   }
 }
 
+// First those that got nothing when they asked last: what is due may be enough for one of many that
+// share a limit, and that must not be the same one each time.
 void WorkerCore::wake_throttled() noexcept {
+  wake_throttled(LastTurn::nothing);
+  wake_throttled(LastTurn::something);
+}
+
+void WorkerCore::wake_throttled(LastTurn got) noexcept {
   for (auto at = throttled_.begin(); at != throttled_.end();) {
     Queue& queue = *at;
-    if (queue.next_take(now_) > now_) {
+    if (queue.last_turn != got || queue.next_take(now_) > now_) {
       ++at;
       continue;
     }

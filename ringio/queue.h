@@ -34,6 +34,9 @@ using ReadyHook = boost::intrusive::list_base_hook<boost::intrusive::tag<ReadyTa
 using UnpublishedHook = boost::intrusive::list_base_hook<boost::intrusive::tag<UnpublishedTag>>;
 using WatchedHook = boost::intrusive::list_base_hook<boost::intrusive::tag<WatchedTag>>;
 
+// What a queue got when it asked last.
+enum class LastTurn : std::uint8_t { nothing, something };
+
 class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
  public:
   // Maps the ring and binds the port; undoes both when it fails. Errors: see Worker::connect.
@@ -75,10 +78,25 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   }
   // When the next request may be taken; a moment not after `now` where one may be at once.
   Instant next_take(Instant now) {
-    const Instant limit = setup_.limiter ? setup_.limiter->next(now) : Instant{};
+    const Instant limit = std::max(next_within(setup_.limiter.get(), now),
+                                   next_within(setup_.guest_limiter.get(), now));
     return refusals_.exhausted(now) ? std::max(refusals_.next(), limit) : limit;
   }
-  RateLimiter* limiter() { return setup_.limiter.get(); }
+  // What counts the waiting for next_take().
+  Counter& reason_to_wait(Instant now) {
+    if (refusals_.exhausted(now)) return counters().throttled;
+    const bool of_guest =
+        next_within(setup_.guest_limiter.get(), now) > next_within(setup_.limiter.get(), now);
+    return of_guest ? counters().guest_limited : counters().limited;
+  }
+  // To the limits of the disk and of its guest.
+  void charge(Instant now, std::uint64_t bytes) {
+    for (auto* limiter : {setup_.limiter.get(), setup_.guest_limiter.get()}) {
+      if (limiter == nullptr || !limiter->limited()) continue;
+      limiter->charge_operation(now);
+      limiter->charge_bytes(now, bytes);
+    }
+  }
   bool is_slow(std::uint64_t ns) const {
     const auto* threshold = setup_.slow.threshold_ns.get();
     if (threshold == nullptr) return false;
@@ -144,12 +162,22 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   WorkerCore* core = nullptr;  // the worker's
   bool masked = false;         // an event came, and no other will before the port is unmasked
   bool throttled = false;      // waits for its next_take()
-  Instant looked_up_at;        // when it last had something to do
+  LastTurn last_turn = LastTurn::nothing;  // before it was throttled
+  Instant throttled_at;
+  Instant looked_up_at;  // when it last had something to do
 
  private:
   Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping mapping,
         JournaledRing ring);
   std::size_t persistent_pages_max() const;
+  // While it is throttled, what is due is shared out in turns: by whoever got nothing a turn ago,
+  // and a turn later by those who have just had something.
+  Instant next_within(const RateLimiter* limiter, Instant now) const {
+    if (limiter == nullptr || !limiter->limited()) return {};
+    if (!throttled) return limiter->next(now);
+    const auto after_ns = last_turn == LastTurn::something ? RateLimiter::kTurnNs : 0;
+    return std::max(limiter->next(now, after_ns), Instant{throttled_at.ns + RateLimiter::kTurnNs});
+  }
   bool idle() const { return in_flight_ == 0 && !ring_.has_unpublished(); }
 
   QueueId id_;

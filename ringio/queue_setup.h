@@ -60,8 +60,9 @@ struct QueueSetup {
   // need not survive our death.
   std::optional<JournalPlace> journal;
 
-  std::shared_ptr<QueueCounters> counters;  // may be empty: the queue then makes its own
-  std::shared_ptr<RateLimiter> limiter;     // of the disk; may be empty: no limits
+  std::shared_ptr<QueueCounters> counters;     // may be empty: the queue then makes its own
+  std::shared_ptr<RateLimiter> limiter;        // of the disk; may be empty: no limits
+  std::shared_ptr<RateLimiter> guest_limiter;  // of all disks of its guest; may be empty
   SlowRequestWatch slow;
   StorageSetup storage;
   // Called on the worker's thread, at most once per kind of trouble. Must not block for long and

@@ -1,6 +1,7 @@
-// The limits of one disk: operations and bytes a second, asked at the moment at which a request is
-// taken, so that the ring is the queue and nothing is stored for what has to wait. Shared by all
-// queues of the disk, whichever workers serve them; set by the control plane while they run.
+// The limits of one disk, or of all disks of a guest together: operations and bytes a second, asked
+// at the moment at which a request is taken, so that the ring is the queue and nothing is stored
+// for what has to wait. Shared by all queues, whichever workers serve them; set by the control
+// plane while they run.
 #pragma once
 
 #include <algorithm>
@@ -56,19 +57,31 @@ class TokenBucket {
 // Any thread. Two workers that ask at the same moment may both take; the debt is paid afterwards.
 class RateLimiter {
  public:
+  // How long a queue waits at least, and how much longer than others one that has just had
+  // something, so that one whose worker never sleeps does not take it all. Far less than any burst,
+  // so that nothing is lost by it.
+  static constexpr std::uint64_t kTurnNs = 200'000;
+
   // Whoever waits for the limits that were has to be woken (Worker::wake).
   void set(const RateLimits& limits) noexcept {
     burst_ns_.store(limits.burst_ns, std::memory_order_relaxed);
     operations_.set_rate(limits.operations_per_second);
     bytes_.set_rate(limits.bytes_per_second);
+    limited_.store(limits.operations_per_second != 0 || limits.bytes_per_second != 0,
+                   std::memory_order_relaxed);
   }
+  // All that a request asks where there are no limits; nobody writes beside it then.
+  bool limited() const noexcept { return limited_.load(std::memory_order_relaxed); }
   RateLimits get() const noexcept { return {operations_.rate(), bytes_.rate(), burst_ns()}; }
 
   bool allows(Instant now) const noexcept { return next(now) <= now; }
-  // When to ask again. Not sooner than a fifth of a millisecond, or than the burst lasts: one
-  // awakening for each request of a fast disk would cost more than the request.
-  Instant next(Instant now) const noexcept {
-    const auto at = std::max(operations_.next(burst_ns()), bytes_.next(burst_ns()));
+  // When to ask again, `after_ns` later than what is due. Not sooner than a fifth of a millisecond,
+  // or than the burst lasts: one awakening for each request of a fast disk would cost more than the
+  // request.
+  Instant next(Instant now, std::uint64_t after_ns = 0) const noexcept {
+    if (!limited()) return {};
+    const auto due = std::max(operations_.next(burst_ns()), bytes_.next(burst_ns()));
+    const Instant at{due.ns + after_ns};
     if (at <= now) return at;
     return std::max(at, Instant{now.ns + std::min<std::uint64_t>(burst_ns(), 200'000)});
   }
@@ -81,6 +94,7 @@ class RateLimiter {
   TokenBucket operations_;
   TokenBucket bytes_;
   std::atomic<std::uint64_t> burst_ns_ = RateLimits{}.burst_ns;
+  std::atomic<bool> limited_ = false;
 };
 
 }  // namespace xenblk::ringio

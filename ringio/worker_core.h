@@ -106,6 +106,7 @@ class WorkerCore {
   // pass_watch.cpp: whether to sleep, and how to find what comes without an event.
   void look_at_watched() noexcept;
   void wake_throttled() noexcept;
+  void wake_throttled(LastTurn got) noexcept;
   std::chrono::nanoseconds patience_of_pass(std::chrono::nanoseconds patience) noexcept;
   bool arm_watched() noexcept;
   bool arm(Queue& queue) noexcept;

@@ -100,6 +100,14 @@ Expected<void> take_disk(const Json& value, Command& command) {
   return {};
 }
 
+Expected<void> take_guest(const Json& value, Command& command) {
+  if (!value.is_string()) return wrong("guest must be a string");
+  auto guest = parse_guest_name(value.get_ref<const std::string&>());
+  if (!guest) return std::unexpected(std::move(guest.error()));
+  command.guest = std::move(*guest);
+  return {};
+}
+
 // It will stand in XenStore, in logs and on terminals.
 Expected<void> take_path(const Json& value, Command& command) {
   if (!value.is_string()) return wrong("to must be a string");
@@ -133,6 +141,7 @@ Expected<void> take_export(const std::string& key, const Json& value, Command& c
 Expected<void> take(const std::string& key, const Json& value, Command& command) {
   if (key == "disk" && takes_disk(command.verb)) return take_disk(value, command);
   if (command.verb == Verb::export_disk) return take_export(key, value, command);
+  if (command.verb == Verb::limit && key == "guest") return take_guest(value, command);
   if (command.verb == Verb::limit) return take_limit(key, value, command);
   if (command.verb == Verb::resize && key == "bytes") {
     const auto bytes = number(key, value, kSectorBytes, kMostDiskBytes);
@@ -157,7 +166,8 @@ Expected<void> take(const std::string& key, const Json& value, Command& command)
 }
 
 Expected<void> check_complete(const Command& command) {
-  if (takes_disk(command.verb) && !command.disk && command.verb != Verb::stats) {
+  if (command.disk && command.guest) return wrong("limit takes a disk or a guest, not both");
+  if (takes_disk(command.verb) && !command.disk && !command.guest && command.verb != Verb::stats) {
     return wrong(fmt::format("{} needs a disk", name(command.verb)));
   }
   if (command.verb == Verb::resize && command.capacity.n == 0) return wrong("resize needs bytes");
@@ -227,6 +237,14 @@ Expected<DiskName> parse_disk_name(std::string_view text) {
   }
   return wrong(fmt::format("{} names no disk: it must be like 7/51712 or like web1:xvda",
                            negotiation::quoted(text)));
+}
+
+Expected<GuestName> parse_guest_name(std::string_view text) {
+  if (const auto domain = plain_number<std::uint16_t>(text)) return GuestName{.domain = {*domain}};
+  if (!text.empty() && !text.contains('/'))
+    return GuestName{.domain = {}, .name = std::string(text)};
+  return wrong(
+      fmt::format("{} names no guest: it must be like 7 or like web1", negotiation::quoted(text)));
 }
 
 Expected<Command> parse_command(std::string_view line) {

@@ -49,14 +49,24 @@ struct DiskName {
 // Errors: bad_spec.
 Expected<DiskName> parse_disk_name(std::string_view text);
 
+// GUEST likewise: "7" or "web1".
+struct GuestName {
+  DomainId domain;
+  std::string name;  // not empty: by name
+  friend bool operator==(const GuestName&, const GuestName&) = default;
+};
+// Errors: bad_spec.
+Expected<GuestName> parse_guest_name(std::string_view text);
+
 enum class ShutdownMode : std::uint8_t { detach, close };
 
 struct Command {
   Verb verb = Verb::list;
-  std::optional<DiskName> disk;  // of `stats` optional; never with list, metrics, shutdown
-  SectorCount capacity;          // resize
-  bool bitmaps = false;          // check
-  std::string path;              // snapshot: of the child, absolute
+  std::optional<DiskName> disk;    // of `stats` optional; never with list, metrics, shutdown
+  std::optional<GuestName> guest;  // limit, instead of a disk: of all its disks together
+  SectorCount capacity;            // resize
+  bool bitmaps = false;            // check
+  std::string path;                // snapshot: of the child, absolute
   // limit: what is to change (coalesce: bytes_per_second alone); nothing: stays as it is. All zero:
   // no limits any more.
   std::optional<std::uint64_t> operations_per_second;

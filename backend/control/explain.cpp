@@ -96,16 +96,27 @@ void explain_requests(const DeviceStatus& status, Lines& lines) {
                       : "data: copied by the hypervisor");
 }
 
+bool limited(const ringio::RateLimits& limits) {
+  return limits.operations_per_second != 0 || limits.bytes_per_second != 0;
+}
+
+std::string rates(const ringio::RateLimits& limits) {
+  return fmt::format("{} requests a second, {} bytes a second (0: none)",
+                     limits.operations_per_second, limits.bytes_per_second);
+}
+
 void explain_limits(const DeviceStatus& status, Lines& lines) {
-  const auto& limits = status.limits;
-  const bool limited = limits.operations_per_second != 0 || limits.bytes_per_second != 0;
-  if (limited) {
-    lines.push_back(fmt::format(
-        "limits: {} requests a second, {} bytes a second (0: none); the guest had to wait for them "
-        "{} times",
-        limits.operations_per_second, limits.bytes_per_second,
-        sum(status, &ringio::QueueCounters::limited)));
+  if (limited(status.limits)) {
+    lines.push_back(fmt::format("limits: {}; the guest had to wait for them {} times",
+                                rates(status.limits),
+                                sum(status, &ringio::QueueCounters::limited)));
     lines.push_back("-> xenblkctl limit changes them at once");
+  }
+  if (limited(status.guest_limits)) {
+    lines.push_back(fmt::format(
+        "limits of all disks of the guest together: {}; this one had to wait for them {} times",
+        rates(status.guest_limits), sum(status, &ringio::QueueCounters::guest_limited)));
+    lines.push_back(fmt::format("-> xenblkctl limit {} changes them at once", status.key.domain.n));
   }
   if (status.paused) {
     lines.push_back("paused: no requests are taken");

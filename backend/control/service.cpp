@@ -31,6 +31,7 @@ void Service::execute(const Command& command, Reply reply) {
     if (!device) return reply.bad(device.error());
     return execute_on(**device, command, std::move(reply));
   }
+  if (command.guest) return limit_guest(command, reply);
   switch (command.verb) {
     case Verb::list:
       return reply.good({{"disks", each(list_entry)}});
@@ -96,6 +97,36 @@ void Service::execute_on(Device& device, const Command& command, Reply reply) {
       break;
   }
   reply.bad({Errc::bad_spec, 0, fmt::format("{} takes no disk", name(command.verb))});
+}
+
+void Service::limit_guest(const Command& command, const Reply& reply) {
+  const auto device = find_guest(*command.guest);
+  if (!device) return reply.bad(device.error());
+  const auto limits = changed((*device)->status().guest_limits, command);
+  if (const auto set = backend_.set_guest_limits((*device)->key().domain, limits); !set) {
+    return reply.bad(set.error());
+  }
+  reply.good(limits_json(limits));
+}
+
+// Any disk of the guest.
+Expected<const Device*> Service::find_guest(const GuestName& name) {
+  const Device* found = nullptr;
+  for (const auto& [key, device] : backend_.devices()) {
+    if (name.name.empty() ? key.domain != name.domain : guest_name(key.domain) != name.name) {
+      continue;
+    }
+    if (found != nullptr && found->key().domain != key.domain) {
+      return fail(Errc::refused, fmt::format("there are several guests called {}: name it by its "
+                                             "number",
+                                             negotiation::quoted(name.name)));
+    }
+    found = device.get();
+  }
+  if (found != nullptr) return found;
+  const auto text = name.name.empty() ? std::to_string(name.domain.n) : name.name;
+  return fail(Errc::not_found, fmt::format("no such guest, or none of its disks is served here: {}",
+                                           negotiation::quoted(text)));
 }
 
 void Service::serve_clients(Device& device, const Command& command, Reply reply) {

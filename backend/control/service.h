@@ -34,6 +34,8 @@ class Service {
     Reply reply;
   };
   void execute_on(backend::Device& device, const Command& command, Reply reply);
+  void limit_guest(const Command& command, const Reply& reply);
+  Expected<const backend::Device*> find_guest(const GuestName& name);
   void serve_clients(backend::Device& device, const Command& command, Reply reply);
   Expected<backend::Device*> find(const DiskName& name);
   std::string guest_name(DomainId domain);

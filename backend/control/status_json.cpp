@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <tuple>
+
 #include "backend/control/latency_summary.h"
 #include "backend/negotiation/layout_name.h"
 
@@ -94,6 +96,7 @@ Json queue_stats(const QueueCounters& queue) {
           {"events", queue.events.get()},
           {"notifications", queue.notifications.get()},
           {"limited", queue.limited.get()},
+          {"guest-limited", queue.guest_limited.get()},
           {"throttled", queue.throttled.get()},
           {"stopped", queue.ring_stopped.get()},
           {"errors", errors_json(queue)}};
@@ -126,6 +129,11 @@ Json latencies_json(const DeviceStatus& status) {
     json[of.operation][of.phase] = latency_json(status, of);
   }
   return json;
+}
+
+void add_limits(Json& json, const DeviceStatus& status) {
+  json["limits"] = limits_json(status.limits);
+  json["guest-limits"] = limits_json(status.guest_limits);
 }
 
 Json names(const NamedDisk& disk) {
@@ -187,6 +195,11 @@ Json list_entry(const NamedDisk& disk) {
   auto json = names(disk);
   json["state"] = state_word(disk.status);
   add_image(json, disk.status);
+  // Of many disks few have any.
+  const auto& [own, of_guest] = std::tie(disk.status.limits, disk.status.guest_limits);
+  const bool limited = own.operations_per_second != 0 || own.bytes_per_second != 0 ||
+                       of_guest.operations_per_second != 0 || of_guest.bytes_per_second != 0;
+  if (limited) add_limits(json, disk.status);
   return json;
 }
 
@@ -201,7 +214,7 @@ Json disk_info(const NamedDisk& disk) {
   json["failure"] = status.failure;
   json["negotiated"] = negotiated(status);
   json["offered"] = offered(status);
-  json["limits"] = limits_json(status.limits);
+  add_limits(json, status);
   json["export"] = export_json(status);
   json["coalesce"] = merge_json(status.merge);
   json["on-error"] = backend::name(status.policy.on_error);
@@ -212,6 +225,7 @@ Json disk_info(const NamedDisk& disk) {
 Json disk_stats(const NamedDisk& disk) {
   auto json = names(disk);
   json["state"] = state_word(disk.status);
+  add_limits(json, disk.status);
   Json total = queue_stats(QueueCounters{});
   Json queues = Json::array();
   for (const auto& counters : disk.status.counters) {

@@ -138,6 +138,22 @@ TEST(Command, RefusesLimitsOfZeroAndNonsense) {
   EXPECT_EQ(limit(R"(,"burst-ms":0)"), "burst-ms must be a whole number from 1 to 60000");
 }
 
+TEST(Command, LimitsAGuestByItsNameOrNumber) {
+  const auto limit = [](const std::string& guest) {
+    return R"("command":"limit","iops":5,"guest":)" + guest;
+  };
+  EXPECT_EQ(good(limit("\"7\"")).guest, (GuestName{.domain = {7}, .name = ""}));
+  EXPECT_EQ(good(limit("\"web1\"")).guest, (GuestName{.domain = {}, .name = "web1"}));
+  EXPECT_EQ(good(limit("\"70000\"")).guest, (GuestName{.domain = {}, .name = "70000"}));
+  for (const auto* nonsense : {"\"\"", "\"7/1\""}) {
+    EXPECT_TRUE(wrong_rest(limit(nonsense)).contains("names no guest: it must be like 7 or"));
+  }
+  EXPECT_EQ(wrong_rest(limit("7")), "guest must be a string");
+  EXPECT_EQ(wrong_rest(limit("\"7\"") + R"(,"disk":"7/1")"),
+            "limit takes a disk or a guest, not both");
+  EXPECT_EQ(wrong_rest(R"("command":"info","guest":"7")"), "info takes no \"guest\"");
+}
+
 TEST(Command, ExportsAtASocketOrStops) {
   const auto rest = [](const std::string& more) {
     return R"("command":"export","disk":"7/1")" + more;

@@ -276,6 +276,52 @@ TEST_F(Ctl, KeepsLimitsOverAReconnection) {
   EXPECT_EQ(json({"info", "web1:xvda"})["limits"]["iops"], 400);
 }
 
+// Two disks under load, on two workers: together they get what one limit allows.
+TEST_F(Ctl, LimitsAllDisksOfAGuestTogether) {
+  connect_web1(raw_image());
+  toolstack_.add_disk(named_disk(raw_image("second.raw"), 51728, "xvdb"));
+  auto second = make_frontend({.device = {51728}});
+  ASSERT_TRUE(second->connect().has_value()) << log_text();
+  EXPECT_EQ(good({"limit", "web1", "--iops", "400", "--burst", "10"}),
+            "400 requests/s, any bandwidth, saved up for at most 10 ms\n");
+  const auto begin = std::chrono::steady_clock::now();
+  const auto read = [&](loopback::SimulatedFrontend& frontend) {
+    std::vector<std::byte> sector(512);
+    for (int i = 0; i < 100; ++i) expect_okay(frontend.read({0}, sector));
+  };
+  std::thread other([&] { read(*second); });
+  read(*frontend_);
+  other.join();
+  const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - begin;
+  EXPECT_GE(passed.count(), 195.0 / 400) << "however slow this machine is, it is not faster";
+  std::uint64_t waits = 0;
+  const auto stats = json({"stats"})["disks"];
+  for (const auto& one : stats) waits += one["total"]["guest-limited"].get<std::uint64_t>();
+  EXPECT_GT(waits, 0U);
+  EXPECT_EQ(stats[1]["guest-limits"]["iops"], 400);
+  EXPECT_EQ(stats[1]["limits"]["iops"], 0);
+  second.reset();
+}
+
+TEST_F(Ctl, ShowsTheLimitsOfAGuestWithEachOfItsDisks) {
+  const auto one = connect_web1(raw_image());
+  good({"limit", "7", "--iops", "400"});
+  good({"limit", "web1:xvda", "--bandwidth", "20M"});
+  EXPECT_EQ(json({"info", "web1:xvda"})["guest-limits"]["iops"], 400);
+  EXPECT_EQ(json({"list"})["disks"][0]["guest-limits"]["iops"], 400);
+  EXPECT_TRUE(good({"list"}).contains("  20 MiB/s; guest 400/s  raw:")) << good({"list"});
+  EXPECT_TRUE(good({"info", "7/51712"}).contains("guest-limits iops"));
+  const auto text = good({"explain", "web1:xvda"});
+  EXPECT_TRUE(text.contains("limits of all disks of the guest together: 400 requests a second, 0"))
+      << text;
+  EXPECT_TRUE(text.contains("-> xenblkctl limit 7 changes them at once")) << text;
+  EXPECT_TRUE(good({"metrics"}).contains("reason=\"guest-limits\""));
+  EXPECT_EQ(node(one, "guest-limit-iops"), "400");
+  good({"limit", "web1", "--none"});
+  EXPECT_EQ(node(one, "guest-limit-iops"), "0");
+  EXPECT_EQ(json({"info", "web1:xvda"})["limits"]["bandwidth"], 20U << 20) << "as it was";
+}
+
 // In XenStore with the disk, where its toolstack sees them too.
 TEST_F(Ctl, NotesLimitsForTheNextDaemon) {
   const auto one = connect_web1(raw_image());

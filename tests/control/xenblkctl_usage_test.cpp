@@ -46,6 +46,7 @@ TEST_F(CtlUsage, EveryCommandThatTakesADiskRefusesAnUnknownOne) {
     };
     EXPECT_EQ(of("9/51712"), "no such disk: \"9/51712\"") << command;
     EXPECT_EQ(of("db:xvda"), "no such disk: \"db:xvda\"") << command;
+    if (command == "limit") continue;  // it takes a guest's name too
     EXPECT_EQ(of("xvda"), "\"xvda\" names no disk: it must be like 7/51712 or like web1:xvda");
   }
 }
@@ -61,6 +62,9 @@ TEST_F(CtlUsage, RefusesToGuessBetweenTwoGuestsOfOneName) {
   expect_node(disk(""), "image-state", "open");
   EXPECT_EQ(refused({"info", "web1:xvda"}),
             "there are several guests called \"web1\": name the disk by its numbers");
+  EXPECT_EQ(refused({"limit", "web1", "--none"}),
+            "there are several guests called \"web1\": name it by its number");
+  EXPECT_EQ(good({"limit", "8", "--none"}), "no limits\n");
 }
 
 TEST_F(CtlUsage, RefusesNonsenseLimits) {
@@ -69,7 +73,15 @@ TEST_F(CtlUsage, RefusesNonsenseLimits) {
             "iops must be a whole number from 1 to 100000000");
   EXPECT_EQ(refused({"limit", "web1:xvda", "--bandwidth", "1"}),
             "bandwidth must be a whole number from 4096 to 1099511627776");
+  EXPECT_EQ(refused({"limit", "web1", "--iops", "0"}),
+            "iops must be a whole number from 1 to 100000000");
+  for (const auto* unknown : {"db", "9"}) {
+    EXPECT_EQ(
+        refused({"limit", unknown, "--iops", "5"}),
+        std::string("no such guest, or none of its disks is served here: \"") + unknown + "\"");
+  }
   EXPECT_EQ(json({"info", "web1:xvda"})["limits"]["iops"], 0) << "nothing was changed";
+  EXPECT_EQ(json({"info", "web1:xvda"})["guest-limits"]["iops"], 0);
   EXPECT_EQ(refused({"limit", "web1:xvda"}, 2),
             "limit needs --iops, --bandwidth, --burst or --none (see xenblkctl limit --help)");
   EXPECT_TRUE(refused({"limit", "web1:xvda", "--bandwidth", "fast"}, 2).starts_with("--bandwidth"));
@@ -178,6 +190,11 @@ TEST_F(Completion, OffersDisks) {
   connect_web1(raw_image());
   EXPECT_EQ(offered("xenblkctl info 7"), "7/51712\n");
   EXPECT_EQ(offered("xenblkctl info w"), "web1:xvda\n");
+}
+TEST_F(Completion, OffersGuestsWhereTheyCanBeNamed) {
+  connect_web1(raw_image());
+  EXPECT_EQ(offered("xenblkctl limit w"), "web1 web1:xvda\n");
+  EXPECT_EQ(offered("xenblkctl limit 7"), "7 7/51712\n");
 }
 TEST_F(Completion, IsSilentWithoutADaemon) {
   end_server();

@@ -1,6 +1,8 @@
 // What an administrator does to a disk that is in use: limits, and pauses.
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "ringio/rate_limiter.h"
 #include "tests/ringio/core_world.h"
 
@@ -24,6 +26,17 @@ TEST(RateLimiter, AllowsAnythingUntilItIsSet) {
     limiter.charge_operation(kBegin);
     limiter.charge_bytes(kBegin, 16U << 20);
   }
+}
+
+TEST(RateLimiter, LetsWhoHadItsTurnWaitLonger) {
+  RateLimiter limiter;
+  EXPECT_EQ(limiter.next(kBegin, RateLimiter::kTurnNs), Instant{}) << "not without a limit";
+  limiter.set({.operations_per_second = 100, .burst_ns = kMs});
+  limiter.charge_operation(kBegin);
+  const auto due = limiter.next(kBegin);
+  EXPECT_EQ(due, Instant{kBegin.ns + 9 * kMs});
+  EXPECT_EQ(limiter.next(kBegin, RateLimiter::kTurnNs), Instant{due.ns + RateLimiter::kTurnNs});
+  EXPECT_GT(limiter.next(due, RateLimiter::kTurnNs), due);
 }
 
 TEST(RateLimiter, GivesTheBurstAtOnceAndThenTheRate) {
@@ -169,6 +182,100 @@ TEST_P(LimitedRing, SharesItsLimitWithTheOtherRingsOfItsDisk) {
     EXPECT_EQ(queue.take().size() + second.take().size(), 64U);
   }
   EXPECT_NEAR(static_cast<double>(world.clock.now().ns - begin.ns) * 1e-9, 0.64, 0.02);
+}
+
+// --- two disks of one guest, which share what one limit allows ---
+class GuestLimitedRings : public OneQueue {
+ protected:
+  std::shared_ptr<RateLimiter> shared = std::make_shared<RateLimiter>();
+  std::array<std::shared_ptr<RateLimiter>, 2> own{std::make_shared<RateLimiter>(),
+                                                  std::make_shared<RateLimiter>()};
+  GuestQueue second{domain, GetParam()};
+  std::array<std::uint64_t, 2> answered{};
+
+  void SetUp() override {
+    std::uint32_t device = 51712;
+    for (auto* one : {&queue, &second}) {
+      auto setup = one->setup(world.image);
+      setup.limiter = own[device == 51712 ? 0 : 1];
+      setup.guest_limiter = shared;
+      setup.device = {device};
+      device += 16;
+      world.connect(std::move(setup));
+    }
+    world.settle();
+    for (auto* one : {&queue, &second}) fill(*one, 32);
+  }
+  void TearDown() override {
+    shared->set({});
+    for (const auto& limiter : own) limiter->set({});
+    world.settle();
+  }
+  void fill(GuestQueue& one, std::size_t requests) {
+    for (std::size_t i = 0; i < requests; ++i) one.put(one.read(0, page.ref));
+    if (requests != 0) one.push();
+  }
+  // Both rings are full all the time. `busy`: the worker has other things to do, and looks again
+  // whenever so much time has gone.
+  void run_for(std::chrono::nanoseconds time, std::chrono::nanoseconds busy) {
+    answered = {};
+    const auto end = world.clock.now().ns + static_cast<std::uint64_t>(time.count());
+    while (world.clock.now().ns < end) {
+      world.pass_events();
+      world.core->pass(LoopEngine::kNoWait);
+      world.clock.advance(busy);
+      std::size_t which = 0;
+      for (auto* one : {&queue, &second}) {
+        const auto done = one->take().size();
+        answered[which++] += done;
+        fill(*one, done);
+      }
+    }
+  }
+};
+XENBLK_FOR_ALL_LAYOUTS(GuestLimitedRings);
+
+TEST_P(GuestLimitedRings, GetTogetherWhatOneLimitAllows) {
+  shared->set({.operations_per_second = 1000, .burst_ns = 10 * kMs});
+  run_for(milliseconds(2000), std::chrono::microseconds(10));
+  EXPECT_NEAR(static_cast<double>(answered[0] + answered[1]), 2000, 40);
+  EXPECT_GT(queue.counters->guest_limited.get(), 100U);
+  EXPECT_EQ(queue.counters->limited.get(), 0U) << "it has none of its own";
+}
+
+TEST_P(GuestLimitedRings, GetTogetherTheBytesThatOneLimitAllows) {
+  shared->set({.bytes_per_second = 4U << 20, .burst_ns = 10 * kMs});
+  run_for(milliseconds(2000), std::chrono::microseconds(10));
+  EXPECT_NEAR(static_cast<double>(answered[0] + answered[1]), 2048, 40);
+}
+
+// However much comes at once when the worker looks.
+TEST_P(GuestLimitedRings, GetTheirTurns) {
+  for (const auto rate : {100U, 1000U, 20'000U}) {
+    for (const auto busy : {10, 300, 3000}) {
+      shared->set({.operations_per_second = rate, .burst_ns = 10 * kMs});
+      run_for(milliseconds(2000), std::chrono::microseconds(busy));
+      const auto half = static_cast<double>(answered[0] + answered[1]) / 2;
+      EXPECT_NEAR(static_cast<double>(answered[0]), half, half / 5 + 12) << rate << " " << busy;
+    }
+  }
+}
+
+TEST_P(GuestLimitedRings, KeepToTheirOwnLimitsBeside) {
+  shared->set({.operations_per_second = 1000, .burst_ns = 10 * kMs});
+  own[0]->set({.operations_per_second = 200, .burst_ns = 10 * kMs});
+  run_for(milliseconds(2000), std::chrono::microseconds(10));
+  EXPECT_NEAR(static_cast<double>(answered[0]), 400, 20);
+  EXPECT_NEAR(static_cast<double>(answered[1]), 1600, 40) << "the other one gets the rest";
+  EXPECT_GT(queue.counters->limited.get(), 100U);
+}
+
+TEST_P(GuestLimitedRings, AreNotLimitedAnyMoreOnceTheLimitIsTakenAway) {
+  shared->set({.operations_per_second = 100, .burst_ns = 10 * kMs});
+  run_for(milliseconds(100), std::chrono::microseconds(10));
+  shared->set({});
+  run_for(milliseconds(100), std::chrono::microseconds(10));
+  EXPECT_GT(answered[0], 10'000U);
 }
 
 // --- pauses ---

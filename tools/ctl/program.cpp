@@ -25,7 +25,7 @@ namespace {
 constexpr const char* kAbout =
     "Shows and steers the disks that xenblkd serves.\n\n"
     "DISK is the number of its guest and its own, as in 7/51712, or the names of both, as in\n"
-    "web1:xvda.";
+    "web1:xvda. GUEST is 7 or web1.";
 
 constexpr int kLongestPatienceSeconds = 86'400;
 
@@ -153,7 +153,8 @@ void add_metrics(CLI::App& program, Run& run) {
 }
 
 Expected<void> limit(const Run& run, const CLI::App& command) {
-  Json message{{"command", "limit"}, {"disk", run.disk}};
+  const bool of_disk = run.disk.find_first_of("/:") != std::string::npos;
+  Json message{{"command", "limit"}, {of_disk ? "disk" : "guest", run.disk}};
   if (command.count("--iops") != 0) message["iops"] = run.iops;
   if (command.count("--bandwidth") != 0) {
     const auto bytes = img::parse_size(run.bandwidth);
@@ -169,9 +170,14 @@ Expected<void> limit(const Run& run, const CLI::App& command) {
 }
 
 void add_limit(CLI::App& program, Run& run) {
-  auto& command = add_command(program, "limit", "Limits what a guest gets of a disk, from now on",
-                              "limit web1:xvda --iops 500 --bandwidth 20M");
-  add_disk(command, run);
+  auto& command = add_command(program, "limit",
+                              "Limits what a guest gets of a disk, or of all its disks together",
+                              "limit web1:xvda --iops 500 --bandwidth 20M\n"
+                              "  xenblkctl limit web1 --bandwidth 100M");
+  command
+      .add_option("DISK", run.disk,
+                  "7/51712 or web1:xvda; 7 or web1: one limit that its disks share")
+      ->required();
   command.add_option("--iops", run.iops, "Requests a second")->option_text("N");
   command.add_option("--bandwidth", run.bandwidth, "Bytes a second: 500K, 20M, 1G")
       ->option_text("SIZE");

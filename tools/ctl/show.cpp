@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
+#include <utility>
+#include <vector>
 
 #include "tools/ctl/table.h"
 #include "tools/img/sizes.h"
@@ -70,13 +73,41 @@ Json total_of(const Json& disk) {
   return found != disk.end() && found->is_object() ? *found : Json::object();
 }
 
+// Nothing where there are none.
+std::string rates_of(const Json& disk, const char* key) {
+  const auto limits = disk.find(key);
+  if (limits == disk.end() || !limits->is_object()) return {};
+  const auto iops = number_of(*limits, "iops");
+  const auto bandwidth = number_of(*limits, "bandwidth");
+  std::string text = iops == 0 ? "" : fmt::format("{}/s", iops);
+  if (bandwidth != 0) text += (text.empty() ? "" : ", ") + img::short_size(bandwidth) + "/s";
+  return text;
+}
+
+std::string limits_of(const Json& disk) {
+  auto text = rates_of(disk, "limits");
+  const auto of_guest = rates_of(disk, "guest-limits");
+  if (!of_guest.empty()) text += (text.empty() ? "" : "; ") + ("guest " + of_guest);
+  return text.empty() ? "-" : text;
+}
+
 }  // namespace
 
+// What is limited is seen at once, and where nothing is there is no column for it.
 std::string show_list(const Json& result) {
-  Table table({{"DISK"}, {"NAME"}, {"STATE"}, {"SIZE", Align::right}, {"ACCESS"}, {"IMAGE"}});
-  for (const auto& disk : disks_of(result)) {
-    table.add({text_of(disk, "disk"), name_of(disk), text_of(disk, "state"), size_of(disk, "bytes"),
-               text_of(disk, "access"), text_of(disk, "image")});
+  const auto& disks = disks_of(result);
+  const bool limited =
+      std::ranges::any_of(disks, [](const Json& disk) { return limits_of(disk) != "-"; });
+  std::vector<Column> columns{{"DISK"},   {"NAME"}, {"STATE"}, {"SIZE", Align::right},
+                              {"ACCESS"}, {"IMAGE"}};
+  if (limited) columns.insert(columns.end() - 1, {"LIMITS"});
+  Table table(std::move(columns));
+  for (const auto& disk : disks) {
+    std::vector<std::string> cells{text_of(disk, "disk"),   name_of(disk),
+                                   text_of(disk, "state"),  size_of(disk, "bytes"),
+                                   text_of(disk, "access"), text_of(disk, "image")};
+    if (limited) cells.insert(cells.end() - 1, limits_of(disk));
+    table.add(std::move(cells));
   }
   return table.text();
 }
