@@ -6,7 +6,7 @@ import layers
 
 # xenblk_library(NAME LINKS...), xenblk_tests(NAME LINKS...), target_link_libraries(NAME LINKS...)
 COMMAND = re.compile(r"\b(xenblk_library|xenblk_tests|target_link_libraries)\s*\(([^)]*)\)")
-NO_LINKS = re.compile(r"\bSHARDS\s+\d+")
+NO_LINKS = re.compile(r"\bLONG\b|\bSHARDS\s+\d+")
 KEYWORDS = {"PUBLIC", "PRIVATE", "INTERFACE"}
 ALWAYS = {"xenblk_flags"}
 
