@@ -147,7 +147,7 @@ Expected<void> ImageRegistry::make_child(const std::shared_ptr<Image>& image,
   if (auto placed = check_new_place(child_path); !placed) return placed;
   const auto file = look_at(path, identity);
   if (!file) return std::unexpected(file.error());
-  const auto facts = read_parent_facts(**file, Format::vhd);
+  const auto facts = read_running_parent_facts(**file);
   if (!facts) return named(path, facts.error());
   // What is synced now needs no time when the image is closed.
   if (auto synced = (*file)->sync_data(); !synced) return named(path, synced.error());

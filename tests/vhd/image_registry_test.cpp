@@ -5,10 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <thread>
 
 #include "tests/vhd/blocking_disk.h"
 #include "tests/vhd/temp_dir.h"
+#include "vhd/create.h"
 
 namespace xenblk::vhd {
 namespace {
@@ -128,6 +130,18 @@ TEST_F(ImageRegistryTest, GivesEveryUserOfNullAnImageOfItsOwn) {
   EXPECT_EQ(one->info().capacity.n, 2048U);
   close(one);
   close(two);
+}
+
+// Who looks at the size of a file that grows, and then at its table, sees blocks beyond the end.
+TEST_F(ImageRegistryTest, MakesAChildOfAnImageWhoseBlocksComeMeanwhile) {
+  const auto path = dir_.path("running.vhd");
+  ASSERT_TRUE(create_vhd_file(path, {.capacity = {16384}}));
+  auto image = open("vhd:" + path, Access::read_write);
+  std::fstream table(path, std::ios::binary | std::ios::in | std::ios::out);
+  table.seekp(1536).write("\0\0\0\x0f", 4).flush();
+  const auto made = registry_.make_child(image, dir_.path("child.vhd"));
+  EXPECT_TRUE(made.has_value()) << made.error().text;
+  close(image);
 }
 
 TEST_F(ImageRegistryTest, MayBeUsedByManyThreads) {

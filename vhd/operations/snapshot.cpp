@@ -38,7 +38,9 @@ Expected<VhdTime> changed_at(const std::string& path) {
   return vhd_time(static_cast<std::uint64_t>(status.st_mtime));
 }
 
-Expected<ParentFacts> facts_of_vhd(File& parent) {
+using ReadLayout = Expected<VhdLayout> (*)(File&, Footers, Access);
+
+Expected<ParentFacts> facts_of_vhd(File& parent, ReadLayout read_layout) {
   auto footers = read_footers(parent);
   if (!footers) return std::unexpected(footers.error());
   const auto& footer = footers->chosen;
@@ -51,7 +53,7 @@ Expected<ParentFacts> facts_of_vhd(File& parent) {
     return ParentFacts{footer.uuid, {guest_bytes(footer) / kSectorBytes}};
   }
   const auto uuid = footer.uuid;
-  const auto layout = read_vhd_layout(parent, std::move(*footers));
+  const auto layout = read_layout(parent, std::move(*footers), parent.access());
   if (!layout) return std::unexpected(layout.error());
   return ParentFacts{uuid, layout->capacity, layout->shape.block_bytes};
 }
@@ -59,11 +61,15 @@ Expected<ParentFacts> facts_of_vhd(File& parent) {
 }  // namespace
 
 Expected<ParentFacts> read_parent_facts(File& parent, Format format) {
-  if (format == Format::vhd) return facts_of_vhd(parent);
+  if (format == Format::vhd) return facts_of_vhd(parent, read_vhd_layout);
   if (format == Format::null) return fail(Errc::bad_spec, "a null image has no file");
   const auto bytes = parent.size_bytes();
   if (!bytes) return std::unexpected(bytes.error());
   return ParentFacts{.capacity = {*bytes / kSectorBytes}};
+}
+
+Expected<ParentFacts> read_running_parent_facts(File& parent) {
+  return facts_of_vhd(parent, read_vhd_structure);
 }
 
 Expected<ParentLink> parent_link(const ParentFacts& parent, const SnapshotOptions& options) {

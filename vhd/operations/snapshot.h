@@ -17,8 +17,11 @@ struct ParentFacts {
   std::uint32_t block_bytes = 2U << 20;  // the child's, so that blocks lie on blocks
 };
 
-// From the open file of the parent, which may be a disk that is running.
+// From the open file of the parent, which nobody writes.
 Expected<ParentFacts> read_parent_facts(File& parent, Format format);
+// From the open file of a VHD that is a running disk: where its blocks are changes meanwhile, so it
+// is not looked at.
+Expected<ParentFacts> read_running_parent_facts(File& parent);
 
 struct SnapshotOptions {
   std::string parent_path;
