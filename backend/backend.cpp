@@ -236,7 +236,9 @@ void Backend::reconcile(const Look& look) {
   // What cannot be read any more has not gone.
   if (store_is_lost_ && !detached_) return;
   auto* device = find_or_make(look.key);
-  const auto frontend = look.at_frontend ? Device::Frontend::read : Device::Frontend::known;
+  const auto frontend = !look.at_frontend      ? Device::Frontend::known
+                        : look.at_nothing_else ? Device::Frontend::read_alone
+                                               : Device::Frontend::read;
   if (device == nullptr || device->reconcile(frontend) == Device::Outcome::alive) return;
   devices_.erase(look.key);
   schedule_.gone(look.key);

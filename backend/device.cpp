@@ -44,18 +44,42 @@ Device::Device(Services& services, negotiation::DeviceKey key, std::function<voi
       changed_(std::move(changed)),
       rings_(services.loop, services.workers),
       guest_limit_(services.guest_limits.of(key_.domain)) {
-  // Without the watch the device still works, only later: every device is looked at now and then.
+  hear_frontend();
+}
+
+Device::~Device() {
+  ignore_frontend();
+}
+
+// Without the watch the device still works, only later: every device is looked at now and then.
+void Device::hear_frontend() {
+  if (watching_) return;
   const auto state = negotiation::frontend_path(key_) + "/state";
   watching_ = services_.store.watch(state, negotiation::backend_path(key_)).has_value();
 }
 
-Device::~Device() {
+void Device::ignore_frontend() {
   const auto state = negotiation::frontend_path(key_) + "/state";
-  if (watching_) services_.store.unwatch(state, negotiation::backend_path(key_));
+  if (std::exchange(watching_, false)) {
+    services_.store.unwatch(state, negotiation::backend_path(key_));
+  }
+}
+
+void Device::look_was_put_off() {
+  // The next look that reads it hears it again, which is an event of its own: nothing is missed.
+  ignore_frontend();
+  if (looks_put_off_++ > 0) return;
+  write_line(Severity::warning,
+             "the guest changes its state without end; it is looked at now and then, and that is "
+             "only counted from now on");
 }
 
 Device::Outcome Device::reconcile(Frontend frontend) {
-  if (frontend == Frontend::read) frontend_.reset();
+  if (frontend != Frontend::known) hear_frontend();
+  // Most of what a guest writes without end is what stands there already.
+  if (frontend == Frontend::read_alone && frontend_is_as_known()) return Outcome::alive;
+  if (frontend != Frontend::known) frontend_.reset();
+  nothing_to_do_ = false;
   for (int steps = 0; steps < kMostSteps; ++steps) {
     switch (step()) {
       case Progress::next:
@@ -68,6 +92,10 @@ Device::Outcome Device::reconcile(Frontend frontend) {
   }
   changed_();
   return Outcome::alive;
+}
+
+bool Device::frontend_is_as_known() const {
+  return nothing_to_do_ && !detaching_ && frontend_ == read_frontend(services_.store, key_);
 }
 
 Device::Progress Device::step() {
@@ -84,7 +112,8 @@ Device::Progress Device::step() {
   frontend_problem_ = std::move(reading.frontend_problem);
   own_ = negotiation::observe(own_, reading.seen);
   const auto action = negotiation::decide(own_, reading.seen);
-  if (action == Action::wait) return Progress::wait;
+  nothing_to_do_ = action == Action::wait;
+  if (nothing_to_do_) return Progress::wait;
   services_.log.debug("{}: {} (frontend {}, backend {})", name_, negotiation::name(action),
                       negotiation::name(reading.seen.frontend),
                       negotiation::name(reading.seen.backend));
@@ -168,13 +197,19 @@ Device::Result Device::publish_state(const Seen& seen, XenbusState state, std::v
 }
 
 Device::Result Device::offer(const Seen& seen) {
-  auto nodes = negotiation::offer_nodes(services_.offer);
+  auto offered = services_.offer;
+  if (const auto persistent = read_persistent_grants(services_.store, key_); !persistent) {
+    report(Severity::warning, describe(persistent.error()));
+  } else if (*persistent) {
+    offered.persistent_grants = **persistent;
+  }
+  auto nodes = negotiation::offer_nodes(offered);
   nodes.push_back({"image-state", "opening"});
   const auto result = publish_state(seen, XenbusState::init_wait, std::move(nodes));
   if (result != Result::done) return result;
   services_.journals.remove(key_);
   taking_over_ = false;
-  offered_ = services_.offer;
+  offered_ = offered;
   failure_.clear();
   static_cast<void>(services_.store.remove(negotiation::error_path(key_)));
   return result;
@@ -446,41 +481,6 @@ void Device::forget() {
     services_.journals.remove(key_);
   }
   report(Severity::info, detaching_ ? "left to the next daemon" : "gone");
-}
-
-void Device::report(Severity severity, std::string_view text) {
-  if (!log_budget_.take(services_.loop.now())) return;
-  if (const auto refused = log_budget_.take_refused(); refused > 0) {
-    services_.log.warn("{}: {} more lines were left out here", name_, refused);
-  }
-  write_line(severity, text);
-}
-
-void Device::write_line(Severity severity, std::string_view text) {
-  switch (severity) {
-    case Severity::info:
-      return services_.log.info("{}: {}", name_, text);
-    case Severity::warning:
-      return services_.log.warn("{}: {}", name_, text);
-    case Severity::error:
-      return services_.log.error("{}: {}", name_, text);
-  }
-}
-
-void Device::look_was_put_off() {
-  if (looks_put_off_++ > 0) return;
-  write_line(Severity::warning,
-             "the guest changes its state without end; it is looked at now and then, and that is "
-             "only counted from now on");
-}
-
-void Device::report_trouble(std::size_t queue, const ringio::QueueNotice& notice) {
-  const auto text = fmt::format("queue {}: {} ({}); further ones are only counted", queue,
-                                ringio::describe(notice.trouble), notice.detail);
-  auto named = troubles_named_[static_cast<std::size_t>(notice.trouble)];
-  if (named) return report(Severity::warning, text);
-  named = true;
-  write_line(Severity::warning, text);
 }
 
 }  // namespace xenblk::backend

@@ -66,11 +66,12 @@ class Device {
 
   // Looks at XenStore and does what is due. Cheap when nothing is. `gone`: nothing is left of the
   // device. The frontend's side is read once at most, however often the guest writes it meanwhile;
-  // `known`: what was read of it before is still good.
-  enum class Frontend : std::uint8_t { known, read };
+  // `known`: what was read of it before is still good; `read_alone`: nothing else has changed.
+  enum class Frontend : std::uint8_t { known, read, read_alone };
   Outcome reconcile(Frontend frontend);
 
-  // The guest changes its side more often than it is looked at.
+  // The guest changes its side more often than it is looked at, and is not heard until the next
+  // reconcile() that reads it.
   void look_was_put_off();
 
   // From now on reconcile() gives everything back but leaves XenStore as it is, so that a frontend
@@ -129,6 +130,9 @@ class Device {
  private:
   enum class Progress : std::uint8_t { next, wait, gone };
   Progress step();
+  void hear_frontend();
+  void ignore_frontend();
+  bool frontend_is_as_known() const;
   bool store_answers();
   Progress carry_out(negotiation::Action action, const negotiation::Seen& seen);
   // What became of an action: `again` when XenStore has changed meanwhile, `refused` when it will
@@ -224,6 +228,7 @@ class Device {
   std::set<std::size_t> storage_waits_;      // queues that wait for the storage
   std::string failure_;                      // why the image or the rings failed
   std::optional<FrontendReading> frontend_;  // by the last look at it
+  bool nothing_to_do_ = false;               // by the last look at all, until something changes
   std::string frontend_problem_;
   std::uint64_t looks_put_off_ = 0;
   LogBudget log_budget_;

@@ -40,14 +40,14 @@ std::string wrong_frontend(const DeviceKey& key, const std::string& path,
   return {};
 }
 
+}  // namespace
+
 FrontendReading read_frontend(XenStore& store, const DeviceKey& key) {
   const auto value = read_node(store, negotiation::frontend_path(key) + "/state");
   if (!value || !store.domain_exists(key.domain)) return {};
   if (const auto state = negotiation::parse_state(*value)) return {.state = *state, .problem = {}};
   return {.valid = false, .problem = fmt::format("the frontend's state is {}", quoted(*value))};
 }
-
-}  // namespace
 
 Reading read_device(XenStore& store, const DeviceKey& key, const std::optional<std::string>& medium,
                     std::optional<FrontendReading>& frontend) {
@@ -82,6 +82,15 @@ Reading read_device(XenStore& store, const DeviceKey& key,
                     const std::optional<std::string>& medium) {
   std::optional<FrontendReading> not_read;
   return read_device(store, key, medium, not_read);
+}
+
+Expected<std::optional<bool>> read_persistent_grants(XenStore& store, const DeviceKey& key) {
+  const auto word = read_node(store, negotiation::backend_path(key) + "/data-path");
+  if (!word) return std::nullopt;
+  if (word == "persistent") return true;
+  if (word == "auto" || word == "copy") return false;
+  return fail(Errc::bad_node,
+              fmt::format("data-path is {}, must be auto, copy or persistent", quoted(*word)));
 }
 
 Expected<DiskRequest> read_disk_request(XenStore& store, const DeviceKey& key) {

@@ -20,6 +20,7 @@ struct FrontendReading {
   negotiation::XenbusState state = negotiation::XenbusState::unknown;
   bool valid = true;
   std::string problem;
+  bool operator==(const FrontendReading&) const = default;
 };
 
 // What decide() needs, and in words why the frontend's side is not acceptable, if it is not.
@@ -27,6 +28,8 @@ struct Reading {
   negotiation::Seen seen;
   std::string frontend_problem;
 };
+
+FrontendReading read_frontend(XenStore& store, const negotiation::DeviceKey& key);
 
 // `medium`: the params of the image in a drive whose medium can be changed; none for other disks,
 // which keep their image whatever stands there. `frontend`: what was read of it; read now where
@@ -50,6 +53,12 @@ struct DiskRequest {
   ringio::RateLimits limits;                       // by the toolstack, or by a daemon before us
   std::optional<ringio::RateLimits> guest_limits;  // likewise, of all disks of its guest together
 };
+
+// Whether this disk is offered persistent grants, where the toolstack says so (the node data-path,
+// in the words of xenblkd.toml); nothing where it does not. Errors: bad_node (no word that is
+// known).
+Expected<std::optional<bool>> read_persistent_grants(XenStore& store,
+                                                     const negotiation::DeviceKey& key);
 
 // Errors: bad_node (params is missing, mode is neither r nor w, on-error or on-enospc is no word
 // that is known, a limit is no number that it may be).

@@ -46,7 +46,7 @@ DueLooks LookSchedule::take(Time now) {
 
 void LookSchedule::let_in(Guest& guest, Time now) {
   while (!guest.put_off.empty() && guest.budget.take(now)) {
-    changed_[guest.put_off.front()].all = true;
+    changed_[guest.put_off.front()].let_in = true;
     guest.put_off.pop_front();
   }
 }
@@ -60,13 +60,13 @@ void LookSchedule::add(DueLooks& due, const DeviceKey& key, Changes changes, Tim
     if (waits) std::erase(guest.put_off, key);
     return due.looks.push_back({key, true});
   }
-  bool let_in = false;
-  if (changes.frontend && !waits) {
+  bool let_in = changes.let_in;
+  if (changes.frontend && !let_in && !waits) {
     let_in = guest.put_off.empty() && guest.budget.take(now);
     waits = !let_in;
     if (waits) guest.put_off.push_back(key), due.put_off.push_back(key);
   }
-  if (let_in || changes.backend) due.looks.push_back({key, !waits});
+  if (let_in || changes.backend) due.looks.push_back({key, !waits, !changes.backend});
 }
 
 std::optional<std::chrono::nanoseconds> LookSchedule::wait(Time now) const {

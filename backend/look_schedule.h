@@ -25,15 +25,16 @@ enum class Change : std::uint8_t {
 
 struct LookRate {
   // A disk that is attached, used and detached takes about ten. A guest that attaches anew again
-  // and again is not slowed down for some dozens of rounds, and then to four rounds a second.
+  // and again is not slowed down for some dozens of rounds, and then to one round a second.
   std::uint32_t burst = 256;
   std::uint32_t for_each_disk = 16;  // further ones, when dom0 gives the guest a disk
-  std::chrono::nanoseconds refill = std::chrono::milliseconds(50);
+  std::chrono::nanoseconds refill = std::chrono::milliseconds(200);
 };
 
 struct Look {
   negotiation::DeviceKey key;
   bool at_frontend;  // too; otherwise what was seen of it the last time is still good
+  bool at_nothing_else = false;
 };
 
 struct DueLooks {
@@ -62,6 +63,7 @@ class LookSchedule {
  private:
   struct Changes {
     bool backend = false, frontend = false, all = false;
+    bool let_in = false;  // the frontend was put off, and its turn has come
   };
   struct Guest {
     TokenBucket budget;

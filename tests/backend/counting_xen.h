@@ -1,4 +1,4 @@
-// A Xen that counts what its user asks XenStore.
+// A Xen that counts what its user asks XenStore, and is told by it.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@ namespace xenblk::backend {
 
 class CountingStore final : public XenStore {
  public:
-  CountingStore(std::unique_ptr<XenStore> real, std::uint64_t& reads)
-      : real_(std::move(real)), reads_(reads) {}
+  CountingStore(std::unique_ptr<XenStore> real, std::uint64_t& reads, std::uint64_t& events)
+      : real_(std::move(real)), reads_(reads), events_(events) {}
 
   Expected<std::string> read(std::string_view path, Transaction transaction) override {
     ++reads_;
@@ -47,15 +47,20 @@ class CountingStore final : public XenStore {
     real_->unwatch(path, token);
   }
   int fd() const override { return real_->fd(); }
-  Expected<std::optional<WatchEvent>> next_event() override { return real_->next_event(); }
+  Expected<std::optional<WatchEvent>> next_event() override {
+    auto event = real_->next_event();
+    if (event && *event) ++events_;
+    return event;
+  }
   bool domain_exists(DomainId domain) override { return real_->domain_exists(domain); }
 
  private:
   std::unique_ptr<XenStore> real_;
   std::uint64_t& reads_;
+  std::uint64_t& events_;
 };
 
-// Pinned; borrows `real`. The stores are for one thread, which may read the count.
+// Pinned; borrows `real`. The stores are for one thread, which may read the counts.
 class CountingXen final : public Xen {
  public:
   explicit CountingXen(Xen& real) : real_(real) {}
@@ -63,7 +68,7 @@ class CountingXen final : public Xen {
   Expected<std::unique_ptr<XenStore>> open_store() override {
     auto real = real_.open_store();
     if (!real) return real;
-    return std::make_unique<CountingStore>(std::move(*real), reads_);
+    return std::make_unique<CountingStore>(std::move(*real), reads_, events_);
   }
   Expected<std::unique_ptr<EventChannels>> open_event_channels() override {
     return real_.open_event_channels();
@@ -72,10 +77,12 @@ class CountingXen final : public Xen {
     return real_.open_grant_table();
   }
   std::uint64_t reads() const { return reads_; }
+  std::uint64_t events() const { return events_; }
 
  private:
   Xen& real_;
   std::uint64_t reads_ = 0;
+  std::uint64_t events_ = 0;
 };
 
 }  // namespace xenblk::backend

@@ -162,6 +162,30 @@ TEST_F(Features, PersistentGrantsAreNotOfferedByDefault) {
   expect_writes_and_reads(*frontend_);
 }
 
+TEST_F(Features, TheDataPathOfADiskWinsOverTheConfiguration) {
+  auto raw = disk(raw_image());
+  raw.extra["data-path"] = "persistent";
+  connect(raw, {.grants = loopback::Grants::persistent});
+  EXPECT_TRUE(frontend_->properties().persistent);
+  expect_writes_and_reads(*frontend_);
+  remove(raw);
+  restart({.persistent_grants = true});
+  raw.extra["data-path"] = "copy";
+  connect(raw, {.grants = loopback::Grants::persistent});
+  EXPECT_FALSE(frontend_->properties().persistent);
+}
+
+TEST_F(Features, ADataPathThatIsNotKnownIsToldAndTheConfiguredOneIsOffered) {
+  restart({.persistent_grants = true});
+  auto raw = disk(raw_image());
+  raw.extra["data-path"] = "fast";
+  connect(raw, {.grants = loopback::Grants::persistent});
+  EXPECT_TRUE(frontend_->properties().persistent);
+  EXPECT_NE(log_text().find("data-path is \"fast\", must be auto, copy or persistent"),
+            std::string::npos)
+      << log_text();
+}
+
 // --- a daemon with other settings takes over ---
 TEST_F(Features, AFrontendKeepsGivingItsPagesBackWhenTheNextDaemonWouldKeepThem) {
   const auto raw = disk(raw_image());

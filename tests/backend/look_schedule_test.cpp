@@ -54,6 +54,28 @@ TEST_F(Looks, ArePutOffWhenAGuestWritesWithoutEnd) {
   EXPECT_EQ(schedule_.wait(now_), milliseconds(100));
 }
 
+TEST_F(Looks, SayWhetherAnythingElseHasChanged) {
+  schedule_.changed(disk_, Change::frontend);
+  EXPECT_TRUE(schedule_.take(now_).looks.at(0).at_nothing_else);
+  schedule_.changed(disk_, Change::frontend);
+  schedule_.changed(disk_, Change::backend);
+  EXPECT_FALSE(schedule_.take(now_).looks.at(0).at_nothing_else);
+  schedule_.changed(disk_, Change::all);
+  EXPECT_FALSE(schedule_.take(now_).looks.at(0).at_nothing_else);
+}
+
+TEST_F(Looks, ThatWerePutOffSayWhetherAnythingElseHasChanged) {
+  looks_of(disk_, kFull + 1);
+  now_ += milliseconds(100);
+  EXPECT_TRUE(schedule_.take(now_).looks.at(0).at_nothing_else);
+  looks_of(disk_, 1);
+  now_ += milliseconds(100);
+  schedule_.changed(disk_, Change::backend);
+  const auto looks = schedule_.take(now_).looks;
+  EXPECT_TRUE(looks.at(0).at_frontend);
+  EXPECT_FALSE(looks.at(0).at_nothing_else);
+}
+
 TEST_F(Looks, AreMadeOnceTheBudgetAllows) {
   looks_of(disk_, 100);
   now_ += milliseconds(99);

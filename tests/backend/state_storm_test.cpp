@@ -89,6 +89,21 @@ TEST_F(StateStorm, CostsABoundedNumberOfReads) {
   EXPECT_LE(daemons_xen_.reads() - before, budget_ * kReadsOfALook);
 }
 
+TEST_F(StateStorm, OfTheSameStateCostsOneReadALook) {
+  const auto before = daemons_xen_.reads();
+  storm();
+  EXPECT_LE(daemons_xen_.reads() - before, budget_ + kReadsOfALook) << "the first one sees all";
+}
+
+TEST_F(StateStorm, IsNotHeardUntilTheNextLook) {
+  storm();
+  const auto before = daemons_xen_.events();
+  storm();
+  EXPECT_EQ(daemons_xen_.events(), before);
+  time_goes_on(rate_.refill);
+  EXPECT_EQ(daemons_xen_.events(), before + 1) << "the watch is set again";
+}
+
 TEST_F(StateStorm, OfTransitionsCostsABoundedNumberOfReads) {
   const auto before = daemons_xen_.reads();
   constexpr std::array<std::string_view, 6> kStates{"1", "3", "4", "5", "6", "nonsense"};
