@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 GUEST_ARGUMENTS=
+GRUB_MEMORY=128
 guest_initrd=$scratch/guest-initrd
 
 # disk VDEV ACCESS TARGET: an entry of a guest's disk list, as our documentation shows it.
@@ -37,11 +38,11 @@ two_disk_guest_create() {
 }
 
 # grub_create NAME "CONFIGURATION LINES" DISK...: a PV boot loader as the guest. It does what /boot/grub/grub.cfg on
-# one of its disks says, and its blkfront is not the kernel's.
+# one of its disks says, and its blkfront is not the kernel's. GRUB_MEMORY is what it gets, in MiB.
 grub_create() {
   local name=$1 settings=$2
   shift 2
-  write_config "$name" "$@" <<< "memory = 128
+  write_config "$name" "$@" <<< "memory = $GRUB_MEMORY
 $settings"
   xl_create "$name" || fail "xl create: $(grep -i error "$scratch/xl-create" | head -n 3)"
 }

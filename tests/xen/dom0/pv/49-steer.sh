@@ -46,12 +46,15 @@ rate_now() {
   echo $(((to - from) * 10000 / ((end - begin) / 1000000)))
 }
 
-# expect_rate IOPS: what the guest's fio gets from a second after the change on. The burst is large enough for a machine
-# that stops for a while, and is used up before; one that stops for longer gets another chance.
-expect_rate() {
-  local rate attempt
+# limit_to IOPS: the burst is large enough for a machine that stops for a while, and is used up a second later.
+limit_to() {
   xenblkctl limit linux:xvdi --iops "$1" --burst 1000
   wait_seconds 1
+}
+
+# expect_rate IOPS: what the guest's fio gets. A machine that stops for longer than the burst gets another chance.
+expect_rate() {
+  local rate attempt
   for attempt in 1 2 3; do
     rate=$(rate_now)
     echo "attempt $attempt: limit $1 a second: $((rate / 10)).$((rate % 10)) a second"
@@ -61,9 +64,27 @@ expect_rate() {
 }
 
 limits_hold() {
+  limit_to 40
   expect_rate 40
+  limit_to 20
   expect_rate 20
   xenblkctl limit linux:xvdi --none
+}
+
+# Not less than the limit is for the check before; here a slow machine must not look like a limit that was lost.
+limits_outlive_the_daemon() {
+  local rate
+  limit_to 20
+  end_daemon
+  start_daemon
+  guest_expect linux 120 'io_goes_on xvdi'
+  expect_match "xenblkctl info" 'limits iops +20$' "$(xenblkctl info linux:xvdi)"
+  # What the new daemon takes as saved up is used.
+  wait_seconds 3
+  rate=$(rate_now)
+  [ "$rate" -le 220 ] || fail "$((rate / 10)) requests a second with a limit of 20"
+  xenblkctl limit linux:xvdi --none
+  expect_node "$(backend_directory linux xvdi)/limit-iops" 0
 }
 
 pause_holds() {
@@ -111,6 +132,7 @@ require "a disk that will be steered is attached and busy" attach_controlled
 check "xenblkctl list, info, stats and metrics show it" ctl_shows_the_disk
 check "xenblkctl explain says what the guest could take more of" ctl_explains_the_disk
 check "the guest's fio follows xenblkctl limit within a second, by a tenth" limits_hold
+check "a limit is kept by the next daemon" limits_outlive_the_daemon
 check "nothing is served during xenblkctl pause, and all after resume" pause_holds
 check "the guest sees the new size after xenblkctl resize" ctl_resizes
 check "xenblkctl refuses what cannot be done with one line" ctl_refuses
