@@ -258,11 +258,12 @@ class Fuzzed {
     if (::poll(&events, 1, 0) == 1) core_.events_signalled();
     core_.pass(ringio::LoopEngine::kForever);
   }
-  // More passes than a ring that is full twice can need, with time for those that have to wait.
+  // More passes than a ring of 64 slots can need, each of which may be a barrier that has to wait
+  // for the one before it.
   void settle() {
     ring_.publish();
     port_->notify();
-    for (int i = 0; i < 24; ++i) {
+    for (int i = 0; i < 100; ++i) {
       clock_.advance(std::chrono::seconds(1));
       one_pass();
     }
