@@ -236,10 +236,7 @@ void Backend::reconcile(const Look& look) {
   // What cannot be read any more has not gone.
   if (store_is_lost_ && !detached_) return;
   auto* device = find_or_make(look.key);
-  const auto frontend = !look.at_frontend      ? Device::Frontend::known
-                        : look.at_nothing_else ? Device::Frontend::read_alone
-                                               : Device::Frontend::read;
-  if (device == nullptr || device->reconcile(frontend) == Device::Outcome::alive) return;
+  if (device == nullptr || device->reconcile(look.sight) == Device::Outcome::alive) return;
   devices_.erase(look.key);
   schedule_.gone(look.key);
   // A directory that was removed and made again is a new device: the next turn finds it.

@@ -74,11 +74,11 @@ void Device::look_was_put_off() {
              "only counted from now on");
 }
 
-Device::Outcome Device::reconcile(Frontend frontend) {
-  if (frontend != Frontend::known) hear_frontend();
+Device::Outcome Device::reconcile(Sight sight) {
+  if (sight != Sight::backend) hear_frontend();
   // Most of what a guest writes without end is what stands there already.
-  if (frontend == Frontend::read_alone && frontend_is_as_known()) return Outcome::alive;
-  if (frontend != Frontend::known) frontend_.reset();
+  if (sight == Sight::frontend && frontend_is_as_known()) return Outcome::alive;
+  if (sight != Sight::backend) frontend_.reset();
   nothing_to_do_ = false;
   for (int steps = 0; steps < kMostSteps; ++steps) {
     switch (step()) {

@@ -20,6 +20,7 @@
 #include "backend/guest_limits.h"
 #include "backend/image_opener.h"
 #include "backend/log_budget.h"
+#include "backend/look_schedule.h"
 #include "backend/negotiation/device_state.h"
 #include "backend/negotiation/offer.h"
 #include "backend/negotiation/paths.h"
@@ -65,10 +66,8 @@ class Device {
   enum class Outcome : std::uint8_t { alive, gone };
 
   // Looks at XenStore and does what is due. Cheap when nothing is. `gone`: nothing is left of the
-  // device. The frontend's side is read once at most, however often the guest writes it meanwhile;
-  // `known`: what was read of it before is still good; `read_alone`: nothing else has changed.
-  enum class Frontend : std::uint8_t { known, read, read_alone };
-  Outcome reconcile(Frontend frontend);
+  // device. The frontend's side is read once at most, however often the guest writes it meanwhile.
+  Outcome reconcile(Sight sight);
 
   // The guest changes its side more often than it is looked at, and is not heard until the next
   // reconcile() that reads it.

@@ -7,7 +7,7 @@
 namespace xenblk::backend {
 
 using negotiation::XenbusState;
-using Change = ringio::StorageNotice::Change;
+using StorageChange = ringio::StorageNotice::Change;
 
 namespace {
 
@@ -55,20 +55,20 @@ void Device::recall_storage_state() {
 // One line for the first queue that waits and one for the last, not for each.
 void Device::storage_changed(std::size_t queue, const ringio::StorageNotice& notice) {
   switch (notice.change) {
-    case Change::waits:
+    case StorageChange::waits:
       storage_waits_.insert(queue);
       if (storage_waits_.size() > 1) return;
       report(Severity::warning, fmt::format("the storage has failed ({}): the guest waits until it "
                                             "is good again",
                                             describe_failure(notice)));
       break;
-    case Change::recovered:
+    case StorageChange::recovered:
       storage_waits_.erase(queue);
       if (!storage_waits_.empty()) return;
       if (own_.rings != negotiation::RingPhase::connected) break;
       report(Severity::info, "the storage is good again, and the guest goes on");
       break;
-    case Change::stopped:
+    case StorageChange::stopped:
       report(Severity::error, fmt::format("the storage has failed ({}): all requests are refused "
                                           "until the disk is resumed with xenblkctl",
                                           describe_failure(notice)));

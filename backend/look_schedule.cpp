@@ -53,12 +53,12 @@ void LookSchedule::let_in(Guest& guest, Time now) {
 
 void LookSchedule::add(DueLooks& due, const DeviceKey& key, Changes changes, Time now) {
   const auto found = guests_.find(key.domain);
-  if (found == guests_.end()) return due.looks.push_back({key, true});
+  if (found == guests_.end()) return due.looks.push_back({key, Sight::both});
   auto& guest = found->second;
   bool waits = std::ranges::find(guest.put_off, key) != guest.put_off.end();
   if (changes.all) {
     if (waits) std::erase(guest.put_off, key);
-    return due.looks.push_back({key, true});
+    return due.looks.push_back({key, Sight::both});
   }
   bool let_in = changes.let_in;
   if (changes.frontend && !let_in && !waits) {
@@ -66,7 +66,11 @@ void LookSchedule::add(DueLooks& due, const DeviceKey& key, Changes changes, Tim
     waits = !let_in;
     if (waits) guest.put_off.push_back(key), due.put_off.push_back(key);
   }
-  if (let_in || changes.backend) due.looks.push_back({key, !waits, !changes.backend});
+  if (!changes.backend) {
+    if (let_in) due.looks.push_back({key, Sight::frontend});
+    return;
+  }
+  due.looks.push_back({key, waits ? Sight::backend : Sight::both});
 }
 
 std::optional<std::chrono::nanoseconds> LookSchedule::wait(Time now) const {

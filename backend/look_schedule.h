@@ -31,10 +31,16 @@ struct LookRate {
   std::chrono::nanoseconds refill = std::chrono::milliseconds(200);
 };
 
+// What a look reads.
+enum class Sight : std::uint8_t {
+  backend,   // what was seen of the frontend the last time is still good
+  frontend,  // and the rest only if something there has changed
+  both,
+};
+
 struct Look {
   negotiation::DeviceKey key;
-  bool at_frontend;  // too; otherwise what was seen of it the last time is still good
-  bool at_nothing_else = false;
+  Sight sight;
 };
 
 struct DueLooks {

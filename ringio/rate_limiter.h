@@ -75,15 +75,14 @@ class RateLimiter {
   RateLimits get() const noexcept { return {operations_.rate(), bytes_.rate(), burst_ns()}; }
 
   bool allows(Instant now) const noexcept { return next(now) <= now; }
-  // When to ask again, `after_ns` later than what is due. Not sooner than a fifth of a millisecond,
-  // or than the burst lasts: one awakening for each request of a fast disk would cost more than the
-  // request.
+  // When to ask again, `after_ns` later than what is due. Not sooner than a turn, or than the burst
+  // lasts: one awakening for each request of a fast disk would cost more than the request.
   Instant next(Instant now, std::uint64_t after_ns = 0) const noexcept {
     if (!limited()) return {};
     const auto due = std::max(operations_.next(burst_ns()), bytes_.next(burst_ns()));
     const Instant at{due.ns + after_ns};
     if (at <= now) return at;
-    return std::max(at, Instant{now.ns + std::min<std::uint64_t>(burst_ns(), 200'000)});
+    return std::max(at, Instant{now.ns + std::min<std::uint64_t>(burst_ns(), kTurnNs)});
   }
   void charge_operation(Instant now) noexcept { operations_.charge(now, 1); }
   void charge_bytes(Instant now, std::uint64_t bytes) noexcept { bytes_.charge(now, bytes); }

@@ -29,7 +29,8 @@ class Looks : public testing::Test {
   }
   std::size_t frontends_seen() {
     const auto due = schedule_.take(now_).looks;
-    return static_cast<std::size_t>(std::ranges::count(due, true, &Look::at_frontend));
+    return static_cast<std::size_t>(
+        std::ranges::count_if(due, [](const Look& look) { return look.sight != Sight::backend; }));
   }
   std::vector<DeviceKey> keys_seen() {
     std::vector<DeviceKey> keys;
@@ -56,24 +57,22 @@ TEST_F(Looks, ArePutOffWhenAGuestWritesWithoutEnd) {
 
 TEST_F(Looks, SayWhetherAnythingElseHasChanged) {
   schedule_.changed(disk_, Change::frontend);
-  EXPECT_TRUE(schedule_.take(now_).looks.at(0).at_nothing_else);
+  EXPECT_EQ(schedule_.take(now_).looks.at(0).sight, Sight::frontend);
   schedule_.changed(disk_, Change::frontend);
   schedule_.changed(disk_, Change::backend);
-  EXPECT_FALSE(schedule_.take(now_).looks.at(0).at_nothing_else);
+  EXPECT_EQ(schedule_.take(now_).looks.at(0).sight, Sight::both);
   schedule_.changed(disk_, Change::all);
-  EXPECT_FALSE(schedule_.take(now_).looks.at(0).at_nothing_else);
+  EXPECT_EQ(schedule_.take(now_).looks.at(0).sight, Sight::both);
 }
 
 TEST_F(Looks, ThatWerePutOffSayWhetherAnythingElseHasChanged) {
   looks_of(disk_, kFull + 1);
   now_ += milliseconds(100);
-  EXPECT_TRUE(schedule_.take(now_).looks.at(0).at_nothing_else);
+  EXPECT_EQ(schedule_.take(now_).looks.at(0).sight, Sight::frontend);
   looks_of(disk_, 1);
   now_ += milliseconds(100);
   schedule_.changed(disk_, Change::backend);
-  const auto looks = schedule_.take(now_).looks;
-  EXPECT_TRUE(looks.at(0).at_frontend);
-  EXPECT_FALSE(looks.at(0).at_nothing_else);
+  EXPECT_EQ(schedule_.take(now_).looks.at(0).sight, Sight::both);
 }
 
 TEST_F(Looks, AreMadeOnceTheBudgetAllows) {
@@ -113,7 +112,7 @@ TEST_F(Looks, AtWhatDom0WritesAreNeverPutOffAndLeaveTheFrontendAlone) {
     schedule_.changed(disk_, Change::backend);
     const auto due = schedule_.take(now_).looks;
     ASSERT_EQ(due.size(), 1U);
-    EXPECT_FALSE(due[0].at_frontend);
+    EXPECT_EQ(due[0].sight, Sight::backend);
   }
   EXPECT_TRUE(schedule_.wait(now_)) << "the look at the frontend is still to come";
 }
@@ -125,7 +124,7 @@ TEST_F(Looks, AtWhatDom0WritesGoTogetherWithOneThatIsPutOff) {
   const auto due = schedule_.take(now_);
   EXPECT_EQ(due.put_off, std::vector{disk_});
   ASSERT_EQ(due.looks.size(), 1U);
-  EXPECT_FALSE(due.looks[0].at_frontend);
+  EXPECT_EQ(due.looks[0].sight, Sight::backend);
 }
 
 TEST_F(Looks, AtEverythingNeedNoBudget) {
