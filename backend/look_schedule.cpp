@@ -33,6 +33,7 @@ void LookSchedule::gone(const DeviceKey& key) {
   const auto found = guests_.find(key.domain);
   if (found == guests_.end()) return;
   std::erase(found->second.put_off, key);
+  found->second.heard_anew.erase(key);
   if (--found->second.disks == 0) guests_.erase(found);
 }
 
@@ -47,8 +48,14 @@ DueLooks LookSchedule::take(Time now) {
 void LookSchedule::let_in(Guest& guest, Time now) {
   while (!guest.put_off.empty() && guest.budget.take(now)) {
     changed_[guest.put_off.front()].let_in = true;
+    guest.heard_anew.insert(guest.put_off.front());
     guest.put_off.pop_front();
   }
+}
+
+bool LookSchedule::pays(Guest& guest, const DeviceKey& key, Time now) {
+  if (guest.heard_anew.erase(key) > 0) return true;
+  return guest.put_off.empty() && guest.budget.take(now);
 }
 
 void LookSchedule::add(DueLooks& due, const DeviceKey& key, Changes changes, Time now) {
@@ -57,12 +64,12 @@ void LookSchedule::add(DueLooks& due, const DeviceKey& key, Changes changes, Tim
   auto& guest = found->second;
   bool waits = std::ranges::find(guest.put_off, key) != guest.put_off.end();
   if (changes.all) {
-    if (waits) std::erase(guest.put_off, key);
+    if (waits) std::erase(guest.put_off, key), guest.heard_anew.insert(key);
     return due.looks.push_back({key, Sight::both});
   }
   bool let_in = changes.let_in;
   if (changes.frontend && !let_in && !waits) {
-    let_in = guest.put_off.empty() && guest.budget.take(now);
+    let_in = pays(guest, key, now);
     waits = !let_in;
     if (waits) guest.put_off.push_back(key), due.put_off.push_back(key);
   }

@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "backend/negotiation/paths.h"
@@ -76,8 +77,12 @@ class LookSchedule {
     std::uint32_t disks = 0;
     // In the order in which their turn comes, so that no disk of the guest waits for ever.
     std::deque<negotiation::DeviceKey> put_off = {};
+    // Whose look was put off and has been taken since: it sets their watch again, and XenStore
+    // tells of that by an event, which is none of the guest's doing.
+    std::set<negotiation::DeviceKey> heard_anew = {};
   };
   void let_in(Guest& guest, Time now);
+  bool pays(Guest& guest, const negotiation::DeviceKey& key, Time now);
   void add(DueLooks& due, const negotiation::DeviceKey& key, Changes changes, Time now);
 
   const LookRate rate_;

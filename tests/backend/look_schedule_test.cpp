@@ -92,7 +92,26 @@ TEST_F(Looks, AreAsManyAsTheRateInTheLongRun) {
     now_ += milliseconds(1);
     looks += looks_of(disk_, 1);
   }
-  EXPECT_EQ(looks, 100U);
+  EXPECT_EQ(looks, 2 * 100U - 1) << "each but the last was followed by the event of its watch";
+}
+
+// The watch that was taken away fires when it is set again.
+TEST_F(Looks, ThatSetTheWatchAgainDoNotPayForItsEvent) {
+  looks_of(disk_, kFull + 1);
+  now_ += kRate.refill;
+  EXPECT_EQ(frontends_seen(), 1U);
+  schedule_.changed(disk_, Change::frontend);
+  const auto due = schedule_.take(now_);
+  EXPECT_EQ(due.looks.size(), 1U);
+  EXPECT_TRUE(due.put_off.empty());
+  EXPECT_EQ(looks_of(disk_, 10), 0U) << "that was the only one";
+}
+
+TEST_F(Looks, AtEverythingSetTheWatchAgainToo) {
+  looks_of(disk_, 1000);
+  schedule_.changed(disk_, Change::all);
+  EXPECT_EQ(frontends_seen(), 1U);
+  EXPECT_EQ(looks_of(disk_, 10), 1U);
 }
 
 TEST_F(Looks, OfManyChangesAreOne) {
@@ -150,6 +169,8 @@ TEST_F(Looks, AtTheDisksOfOneGuestTakeTurns) {
     for (const auto& key : {disk_, second_}) {
       now_ += kRate.refill;
       EXPECT_EQ(keys_seen(), std::vector{key}) << round;
+      schedule_.changed(key, Change::frontend);
+      EXPECT_EQ(keys_seen(), std::vector{key}) << "the event of its watch";
       schedule_.changed(key, Change::frontend);
       EXPECT_EQ(keys_seen().size(), 0U);
     }

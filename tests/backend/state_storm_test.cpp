@@ -126,6 +126,21 @@ TEST_F(StateStorm, CostsAsManyLooksAsTimeAllows) {
   EXPECT_GE(reads, 100U);
 }
 
+TEST_F(StateStorm, ThatIsOverLeavesNothingBehind) {
+  storm();
+  time_goes_on(rate_.refill);
+  const auto put_off = [this] {
+    return backend_->devices().begin()->second->status().looks_put_off;
+  };
+  const auto before = put_off();
+  const auto events = daemons_xen_.events();
+  for (std::uint64_t i = 0; i < budget_; ++i) time_goes_on(rate_.refill);
+  EXPECT_EQ(put_off(), before);
+  EXPECT_EQ(daemons_xen_.events(), events);
+  storm(static_cast<int>(rate_.burst));
+  EXPECT_EQ(put_off(), before) << "the guest has its budget again";
+}
+
 TEST_F(StateStorm, IsFollowedByALookAtTheLastState) {
   storm();
   frontend_ = make_frontend();
