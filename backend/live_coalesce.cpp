@@ -11,6 +11,7 @@
 namespace xenblk::backend {
 
 using negotiation::ImagePhase;
+using negotiation::RingPhase;
 
 void Device::coalesce(std::uint64_t bytes_per_second, Done done) {
   if (auto can = can_change(); !can) return done(std::move(can));
@@ -66,7 +67,10 @@ void Device::begin_merge(const std::shared_ptr<vhd::ImageRegistry::MergeParent>&
 // In its own time: something else may be under way, or the image is being closed.
 void Device::merge_ended(const Expected<void>& ended) {
   if (!merging_ || own_.image != ImagePhase::open) return;
-  if (changing_) {
+  // Queues that are about to come have a share of the image, which could not be taken from them.
+  const bool rings_change =
+      own_.rings == RingPhase::connecting || own_.rings == RingPhase::disconnecting;
+  if (changing_ || rings_change) {
     return services_.loop.after(std::chrono::milliseconds(20),
                                 [self = std::weak_ptr(self_), ended] {
                                   if (const auto device = self.lock())

@@ -1,4 +1,5 @@
 // xenblkctl coalesce: the child that a disk writes is merged into its parent, under verified I/O.
+#include "tests/control/holding_worker.h"
 #include "tests/control/live_fixture.h"
 
 namespace xenblk::control {
@@ -217,6 +218,45 @@ TEST_F(Coalesce, WaitsForAPausedGuest) {
   good({"resume", "web1:xvda"});
   expect_read(0, 8192, 2);
   EXPECT_EQ(node(one, "params"), "vhd:" + path("disk.vhd"));
+}
+
+class CoalesceWhileAGuestConnects : public Coalesce {
+ protected:
+  void SetUp() override {
+    start_host({.offer = {.max_ring_order = 4, .max_queues = 8},
+                .start_worker = [gate = gate_](Xen& xen, ringio::WorkerOptions options)
+                    -> Expected<std::unique_ptr<ringio::Worker>> {
+                  auto worker = ringio::Worker::start(xen, std::move(options));
+                  if (!worker) return worker;
+                  return std::make_unique<HoldingWorker>(std::move(*worker), gate);
+                }});
+    start_server();
+  }
+
+  const std::shared_ptr<ConnectGate> gate_ = std::make_shared<ConnectGate>();
+};
+
+// The queues that are just being connected have a share of what the merge would put away.
+TEST_F(CoalesceWhileAGuestConnects, EndsWhenTheGuestIsConnected) {
+  const auto one = connect_web1(vhd_image());
+  snapshot("child.vhd");
+  write_pattern(0, 8192, 2);
+  ASSERT_TRUE(frontend_->close().has_value());
+  // The image is open, and the guest has not connected yet.
+  set_node(loopback::frontend_path(backend::kGuest, one.device) + "/state", "1");
+  expect_node(one, "state", "2");
+  good({"coalesce", "web1:xvda", "--bandwidth", "4M"});
+  gate_->close();
+  std::thread connecting([&] { EXPECT_TRUE(frontend_->connect().has_value()) << log_text(); });
+  while (gate_->waiting() == 0) std::this_thread::yield();
+  while (merge()["bytes-done"] != backend::kDiskBytes) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_EQ(merge()["state"], "running");
+  gate_->open();
+  connecting.join();
+  EXPECT_EQ(merge_when_ended(), "done");
+  expect_node(one, "params", "vhd:" + path("disk.vhd"));
+  expect_read(0, 8192, 2);
 }
 
 }  // namespace
