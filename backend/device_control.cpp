@@ -144,7 +144,8 @@ Expected<void> Device::request_close() {
 
 bool Device::at_rest() const {
   const bool no_image = own_.image == ImagePhase::none || own_.image == ImagePhase::failed;
-  const bool no_rings = own_.rings == RingPhase::none || own_.rings == RingPhase::failed;
+  const bool no_rings = own_.rings == RingPhase::none || own_.rings == RingPhase::failed ||
+                        own_.rings == RingPhase::held;
   return no_image && no_rings;
 }
 

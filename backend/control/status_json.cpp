@@ -154,9 +154,9 @@ LatencySummary summary_of(const DeviceStatus& status, const LatencyOf& of) {
 std::string state_word(const DeviceStatus& status) {
   const auto& own = status.own;
   if (own.image == ImagePhase::failed || own.rings == RingPhase::failed) return "failed";
-  if (own.rings == RingPhase::held) return "held";
   if (own.state == XenbusState::closing) return "closing";
   if (own.state == XenbusState::closed) return "closed";
+  if (own.rings == RingPhase::held) return "held";
   if (status.paused) return "paused";
   if (status.storage_stopped) return "storage-stopped";
   if (status.storage_waits) return "storage-waits";

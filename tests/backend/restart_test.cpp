@@ -101,6 +101,22 @@ TEST_F(Restart, LeavesADiskAloneWhoseJournalIsMissing) {
   connect_two_queues();
 }
 
+TEST_F(Restart, ClosesADiskThatIsLeftAlone) {
+  connect_two_queues();
+  end_host();
+  std::filesystem::remove(journal(0));
+  start();
+  expect_held("the daemon before left no journal");
+  host_->run([](EventLoop&, Backend& backend) {
+    const auto asked = backend.devices().begin()->second->request_close();
+    EXPECT_TRUE(asked.has_value()) << describe(asked.error());
+  });
+  expect_node(disk_, "state", "6");
+  host_->run([](EventLoop&, Backend& backend) {
+    EXPECT_TRUE(backend.devices().begin()->second->at_rest());
+  });
+}
+
 TEST_F(Restart, LeavesADiskAloneWhoseJournalIsOfAnotherVersionAndWaitsForTheRightDaemon) {
   connect_two_queues();
   end_host();
