@@ -15,7 +15,8 @@ class LostImage final : public Image {
   const ImageInfo& info() const override { return info_; }
 
   void submit(ImageRequest& request) noexcept override {
-    request.status = IoStatus::io_error;
+    // No failure of the storage that could be waited for (on-error = "pause").
+    request.status = IoStatus::out_of_range;
     request.task.run = [](Task& task) noexcept {
       auto& self = *boost::intrusive::get_parent_from_member(&task, &ImageRequest::task);
       self.done(self);

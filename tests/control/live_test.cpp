@@ -301,6 +301,21 @@ TEST_F(Live, AnswersWithErrorsWhenTheImageCannotBeOpenedAgain) {
   remove(one);
 }
 
+// There is nothing to wait for, and a guest that waits for ever cannot even be shut down.
+TEST_F(Live, AnswersWithErrorsWhenTheImageCannotBeOpenedAgainWhateverTheDisksPolicy) {
+  auto one = named_disk(vhd_image());
+  one.extra["on-error"] = "pause";
+  connect(one);
+  std::filesystem::rename(path("disk.vhd"), path("away.vhd"));
+  const auto missing = path("disk.vhd") + ": No such file or directory";
+  EXPECT_EQ(refused({"resize", "web1:xvda", "8M"}), missing + "; and then: " + missing);
+  std::vector<std::byte> data(512);
+  const auto answer = frontend_->read({0}, data);
+  ASSERT_TRUE(answer.has_value()) << describe(answer.error());
+  EXPECT_EQ(*answer, blkif::Status::error);
+  remove(one);
+}
+
 TEST_F(Live, LeavesADiskPausedThatWasPaused) {
   connect_web1(vhd_image());
   good({"pause", "web1:xvda"});
