@@ -45,11 +45,13 @@ ringio::StoragePolicy Device::storage_policy() const {
   return services_.storage.policy(disk, request_.on_failure);
 }
 
-// What the daemon before us had stopped stays so.
+// What the daemon before us had stopped stays so. What waited is tried again now, and told of again
+// if that fails.
 void Device::recall_storage_state() {
   const auto state =
       read_node(services_.store, fmt::format("{}/{}", negotiation::backend_path(key_), kStateNode));
   if (state == "stopped") refuses_->store(true, std::memory_order_relaxed);
+  if (state == "waiting") publish_storage_state();
 }
 
 // One line for the first queue that waits and one for the last, not for each.
@@ -87,11 +89,12 @@ void Device::publish_storage_state() {
   }
 }
 
-// With its rings; what was kept is answered, or left to the daemon after us.
+// With its rings; what was kept is answered, or left to the daemon after us: then it waits as
+// before.
 void Device::forget_storage_waits() {
   if (storage_waits_.empty()) return;
   storage_waits_.clear();
-  publish_storage_state();
+  if (!detaching_) publish_storage_state();
 }
 
 }  // namespace xenblk::backend

@@ -83,6 +83,19 @@ TEST_F(FailingDisk, WaitsAndGoesOnWithOneLineInTheLogForEach) {
   EXPECT_EQ(times_logged("the storage is good again, and the guest goes on"), 1U) << log_text();
 }
 
+TEST_F(FailingDisk, StillWaitsWhileNoDaemonRuns) {
+  connect_disk();
+  image_->fail_changes(IoStatus::io_error);
+  begin_write();
+  expect_state("waiting");
+  end_host();
+  EXPECT_EQ(node(disk_, "storage-state"), "waiting");
+  image_->fail_changes(IoStatus::okay);
+  start({OnFailure::pause, OnFailure::pause});
+  EXPECT_EQ(written(), blkif::Status::okay);
+  expect_state("good");
+}
+
 // The journal has what is kept, so the next daemon goes on with it.
 TEST_F(FailingDisk, TheNextDaemonGoesOnWithWhatIsKept) {
   connect_disk();
