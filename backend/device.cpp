@@ -29,6 +29,7 @@ namespace {
 constexpr int kMostSteps = 24;
 
 constexpr std::chrono::milliseconds kUntilStoreIsAskedAgain{100};
+constexpr std::chrono::milliseconds kUntilChanged{20};  // of what is done to an image
 
 std::string describe_session(const Session& session) {
   return fmt::format("{} queue(s), {} ring page(s), {} layout", session.queues.size(),
@@ -426,10 +427,15 @@ void Device::capacity_read(const Expected<SectorCount>& capacity) {
   }
   // The image may be open for several disks, and each tells its own guest. One that is smaller than
   // what a guest was told has been refused by the image; a disk never shrinks under a guest.
-  if (own_.image != ImagePhase::open || own_.rings != RingPhase::connected || changing_) return;
+  if (own_.image != ImagePhase::open || own_.rings != RingPhase::connected) return;
+  const std::weak_ptr<Device*> self = self_;
+  if (changing_) {
+    return services_.loop.after(kUntilChanged, [self, capacity] {
+      if (const auto device = self.lock()) (*device)->capacity_read(capacity);
+    });
+  }
   if (capacity->n < published_.n) return;
   // First those who serve it, then the guest.
-  const std::weak_ptr<Device*> self = self_;
   rings_.set_capacity(*capacity, [self] {
     if (const auto device = self.lock()) (*device)->tell_growth();
   });
