@@ -144,7 +144,7 @@ Expected<void> ImageRegistry::make_child(const std::shared_ptr<Image>& image,
     path = entry->path;
     identity = entry->identity;
   }
-  if (auto placed = check_new_place(child_path); !placed) return placed;
+  if (auto placed = roots_.check_new(child_path); !placed) return placed;
   const auto file = look_at(path, identity);
   if (!file) return std::unexpected(file.error());
   const auto facts = read_running_parent_facts(**file);

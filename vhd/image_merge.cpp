@@ -118,7 +118,7 @@ Expected<void> ImageRegistry::check_merge(DynamicImage& child, const std::string
   if (level.use_count() > 1) {
     return fail(Errc::refused, parent_path + ": is the parent of another open image too");
   }
-  if (auto placed = check_new_place(parent_path); !placed) return placed;
+  if (auto placed = roots_.check_new(parent_path); !placed) return placed;
   const auto identity = identify_host_file(child_path);
   if (!identity) return std::unexpected(identity.error());
   const auto file = look_at(child_path, *identity);

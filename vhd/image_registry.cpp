@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <filesystem>
 #include <utility>
 
 #include <fmt/format.h>
@@ -15,43 +14,14 @@
 
 namespace xenblk::vhd {
 
-namespace {
-
-// True when `path` is `root` or beneath it; both without links.
-bool lies_beneath(const std::filesystem::path& path, const std::filesystem::path& root) {
-  return std::mismatch(root.begin(), root.end(), path.begin(), path.end()).first == root.end();
-}
-
-Expected<void> check_place(const std::string& path, const std::vector<std::string>& roots) {
-  if (roots.empty()) return {};
-  std::error_code error;
-  const auto real = std::filesystem::canonical(path, error);
-  if (error) return fail_os(error.value(), path);
-  const bool inside = std::ranges::any_of(roots, [&](const std::string& root) {
-    std::error_code ignored;
-    const auto real_root = std::filesystem::canonical(root, ignored);
-    return !real_root.empty() && lies_beneath(real, real_root);
-  });
-  if (inside) return {};
-  return fail(Errc::permission, path + ": images may not lie there (image-roots says where)");
-}
-
-}  // namespace
-
 ImageRegistry::ImageRegistry(ImageRegistryOptions options)
     : options_(std::move(options)),
+      roots_(options_.image_roots),
       parents_({options_.direct_io, options_.image_directories, options_.raw_parents},
                [this](const FileIdentity& identity) { return writer_of(identity); }) {}
 
 ImageRegistry::~ImageRegistry() {
   assert(entries_.empty());
-}
-
-Expected<void> ImageRegistry::check_new_place(const std::string& path) const {
-  const auto directory = std::filesystem::path(path).parent_path().string();
-  auto placed = check_place(directory, options_.image_roots);
-  if (placed || placed.error().code != Errc::permission) return placed;
-  return fail(Errc::permission, path + ": images may not lie there (image-roots says where)");
 }
 
 // The lock is not held while a file is opened: a file system that hangs stops only those who want
@@ -60,7 +30,7 @@ Expected<std::shared_ptr<Image>> ImageRegistry::open(const ImageSpec& spec, Acce
   if (spec.format == Format::null) return open_null(spec, access);
   const auto identity = identify_host_file(spec.path);
   if (!identity) return std::unexpected(identity.error());
-  if (auto placed = check_place(spec.path, options_.image_roots); !placed) {
+  if (auto placed = roots_.check(spec.path); !placed) {
     return std::unexpected(placed.error());
   }
   Entries::iterator entry;
@@ -108,7 +78,7 @@ Expected<std::shared_ptr<Image>> ImageRegistry::open_file(const ImageSpec& spec,
   if (!file && file.error().code == Errc::locked && parents_.is_parent(entry.identity)) {
     return fail(Errc::locked, spec.path + ": in use as the parent of another image");
   }
-  if (!file) return std::unexpected(file.error());
+  if (!file) return std::unexpected(roots_.explain(spec.path, std::move(file.error())));
   // The path may have been given to another file since it was identified.
   if ((*file)->identity() != entry.identity) {
     return fail(Errc::io, spec.path + ": changed while it was opened");

@@ -13,6 +13,7 @@
 
 #include "vhd/chain/parent_search.h"
 #include "vhd/host_file.h"
+#include "vhd/image_roots.h"
 #include "vhd/image_spec.h"
 #include "vhd/operations/check.h"
 #include "xenblk/image.h"
@@ -124,12 +125,12 @@ class ImageRegistry {
   Expected<MergeParent> open_for_merge(class DynamicImage& child, const std::string& child_path);
   Expected<void> check_merge(class DynamicImage& child, const std::string& child_path,
                              const std::string& parent_path) const;
-  Expected<void> check_new_place(const std::string& path) const;
   static Expected<void> sole_writer(const Entry& entry, const std::shared_ptr<Image>& image);
   Expected<void> open_again(Entry& entry, const ImageSpec& spec);
   std::optional<std::string> writer_of(const FileIdentity& identity);
 
   const ImageRegistryOptions options_;
+  const ImageRoots roots_;
   ParentSearch parents_;
   std::mutex mutex_;
   std::condition_variable changed_;  // an entry was opened or closed

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -74,6 +76,26 @@ TEST_F(ImageRegistryTest, OpensOnlyWhatLiesBeneathTheRoots) {
   auto image = registry.open(parse_image_spec(inside + "/a").value(), Access::read_write);
   ASSERT_TRUE(image.has_value());
   EXPECT_TRUE(registry.close(std::move(*image)));
+}
+
+// As where Landlock shuts off what lies over a root that it was told of.
+TEST_F(ImageRegistryTest, SaysThatARootWasMountedAfterTheStart) {
+  const auto root = dir_.path("images");
+  ASSERT_EQ(::mkdir(root.c_str(), 0700), 0);
+  const ImageRoots roots({root});
+  const auto path = root + "/a";
+  const Error denied{Errc::permission, EACCES, path};
+  std::ofstream{path};
+  EXPECT_EQ(roots.explain(path, denied), denied);
+  std::filesystem::rename(root, dir_.path("away"));
+  ASSERT_EQ(::mkdir(root.c_str(), 0700), 0);
+  std::ofstream{path};
+  EXPECT_EQ(describe(roots.explain(path, denied)),
+            path + ": the image root " + root +
+                " was mounted or made when xenblkd was running: restart xenblkd, it cannot open "
+                "anything there until then: Permission denied");
+  const Error other{Errc::io, EIO, path};
+  EXPECT_EQ(roots.explain(path, other), other);
 }
 
 TEST_F(ImageRegistryTest, GivesAReaderAViewOfTheWritersImage) {
