@@ -64,12 +64,20 @@ void WorkerCore::look_at_troubled() noexcept {
   }
 }
 
-// Also when the queue closes while it waits: then what it keeps is answered with an error.
 void WorkerCore::end_trouble(Queue& queue) noexcept {
-  while (queue.ring().open_left() != 0) refuse_next(queue);
   queue.recover();
   assert(troubled_ != 0);
   --troubled_;
+}
+
+// After the engine's turn, in which a queue may close before or after a request of its fails, and
+// before it is removed.
+void WorkerCore::refuse_abandoned() noexcept {
+  for (const auto& queue : queues_) {
+    if (!queue->abandons_kept()) continue;
+    while (queue->ring().open_left() != 0) refuse_next(*queue);
+    if (queue->recovery().troubled()) end_trouble(*queue);
+  }
 }
 
 std::chrono::nanoseconds WorkerCore::until_retry(std::chrono::nanoseconds patience) const noexcept {

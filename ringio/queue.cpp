@@ -118,13 +118,14 @@ void Queue::stop() {
 
 void Queue::close(std::function<void()> done) {
   closing_ = true;
+  leaves_open_ = false;
   closed_.push_back(std::move(done));
 }
 
 void Queue::leave_to_next(std::function<void()> done) {
   assert(can_be_left() && !closing_);
-  leaves_open_ = true;
   close(std::move(done));
+  leaves_open_ = true;
 }
 
 void Queue::pause(std::function<void()> done) {

@@ -117,6 +117,10 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   // There is a journal that outlives us.
   bool can_be_left() const { return setup_.journal.has_value(); }
   bool drained() const { return closing_ && idle(); }
+  // It closes, and what is put off or not yet taken over is left to nobody.
+  bool abandons_kept() const {
+    return closing_ && !leaves_open_ && (recovery_.troubled() || ring_.open_left() != 0);
+  }
   // Takes nothing until resume(); `done` is kept until take_paused().
   void pause(std::function<void()> done);
   void resume() { paused_ = false; }

@@ -44,6 +44,7 @@ void WorkerCore::pass(std::chrono::nanoseconds patience) noexcept {
   answer_finished();
   if (!failed_.empty()) put_off_failed();
   if (troubled_ != 0) look_at_troubled();
+  if (closing_ != 0) refuse_abandoned();
   publish();
   if (pausing_ != 0) tell_paused();
   if (closing_ != 0) remove_drained();
@@ -56,8 +57,9 @@ bool WorkerCore::has_work() const noexcept {
   assert(!starved_ || slots_.in_use() != 0);
   if (!ready_.empty() && !starved_) return true;
   if (closing_ + pausing_ == 0) return false;
-  return std::ranges::any_of(queues_,
-                             [](const auto& q) { return q->drained() || q->has_come_to_rest(); });
+  return std::ranges::any_of(queues_, [](const auto& q) {
+    return q->drained() || q->abandons_kept() || q->has_come_to_rest();
+  });
 }
 
 Expected<QueueId> WorkerCore::connect(QueueSetup setup) {
@@ -97,7 +99,6 @@ void WorkerCore::disconnect(QueueId id, std::function<void()> done) {
   stop_serving(*queue);
   if (!queue->closing()) ++closing_;
   queue->close(std::move(done));
-  if (queue->recovery().troubled()) end_trouble(*queue);
 }
 
 void WorkerCore::detach(QueueId id, std::function<void()> done) {

@@ -137,6 +137,7 @@ class WorkerCore {
   void put_off(RequestSlot& slot) noexcept;
   void look_at_troubled() noexcept;
   void end_trouble(Queue& queue) noexcept;
+  void refuse_abandoned() noexcept;
   std::chrono::nanoseconds until_retry(std::chrono::nanoseconds patience) const noexcept;
 
   // worker_core.cpp

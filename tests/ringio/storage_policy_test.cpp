@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/ringio/core_world.h"
+#include "tests/vhd/temp_dir.h"
 
 namespace xenblk::ringio::test {
 namespace {
@@ -76,6 +77,11 @@ class FailingStorage : public OneQueue {
     std::vector<Change> all;
     for (const auto& one : changes) all.push_back(one.change);
     return all;
+  }
+  void expect_one_error() {
+    const auto answers = queue.take();
+    ASSERT_EQ(answers.size(), 1U);
+    EXPECT_EQ(answers[0].status, Status::error);
   }
   FrontendRequest barrier(std::uint64_t sector, std::byte fill) {
     return queue.transfer(Op::write_barrier, sector, {{queue.page(Access::read_only, fill).ref}});
@@ -307,6 +313,46 @@ TEST_P(FailingStorage, WhatFailsWhileItClosesIsAnswered) {
   ASSERT_EQ(answers.size(), 1U);
   EXPECT_EQ(answers[0].status, Status::error);
   EXPECT_TRUE(changes.empty());
+}
+
+// The failure first, and the request is put off only after both.
+TEST_P(FailingStorage, WhatFailsInTheTurnInWhichItClosesIsAnswered) {
+  struct Closing : Task {
+    WorkerCore* core;
+    QueueId id;
+  } closing;
+  closing.core = world.core.get();
+  closing.id = connect_with(kPauses);
+  closing.run = [](Task& task) noexcept {
+    const auto& self = static_cast<Closing&>(task);
+    self.core->disconnect(self.id, [] {});
+  };
+  world.image->hold();
+  world.image->fail_changes(IoStatus::io_error);
+  send_write(0);
+  world.image->release_all();
+  world.engine.post(closing);
+  settle();
+  expect_one_error();
+  EXPECT_EQ(told(), (std::vector{Change::waits, Change::recovered}));
+}
+
+TEST_P(FailingStorage, ClosingAnswersWhatTheDaemonBeforeLeftOpen) {
+  const xenblk::test::TempDir directory;
+  auto setup = queue.setup(world.image);
+  setup.storage.policy = kPauses;
+  setup.journal = JournalPlace{.path = directory.path("journal")};
+  world.image->fail_changes(IoStatus::io_error);
+  const QueueId before = world.connect(setup);
+  send_write(0);
+  world.core->detach(before, [] {});
+  settle();
+  EXPECT_TRUE(queue.take().empty());
+  setup.journal->take_over = true;
+  setup.remote_port = (queue.port = queue.guest->allocate_port(kBackend))->port();
+  world.core->disconnect(world.connect(setup), [] {});
+  settle();
+  expect_one_error();
 }
 
 TEST_P(FailingStorage, WithoutAJournalNothingCanBeLeftToTheNextDaemon) {
