@@ -11,8 +11,8 @@
 
 namespace xenblk::ringio {
 
-// A request has left its ring. The address of its slot is its name until it is answered; of an
-// indirect one the length is not known yet, and 0.
+// A request has left its ring. The address of its slot is its name until it is answered or put off;
+// of an indirect one the length is not known yet, and 0.
 [[gnu::always_inline]] inline void probe_taken(const RequestSlot& slot) noexcept {
   const Queue& queue = *slot.queue;
   DTRACE_PROBE6(xenblk, request_taken, &slot, queue.peer().n, queue.device().n,
