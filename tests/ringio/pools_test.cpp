@@ -19,14 +19,15 @@ constexpr std::size_t kMiB = std::size_t{1} << 20;
 
 // --- slots ---
 constexpr std::array kSteps = {Step::free,     Step::taken,    Step::table_in, Step::data_in,
-                               Step::at_image, Step::data_out, Step::answered};
+                               Step::at_image, Step::data_out, Step::answered, Step::put_off};
 
 TEST(SlotLife, LeavesEveryStepTowardsTheAnswerOrForItsNextPiece) {
   for (const Step from : kSteps) {
     for (const Step to : kSteps) {
       const bool next_piece = (from == Step::at_image && to == Step::data_in) ||
                               (from == Step::data_out && to == Step::at_image);
-      EXPECT_TRUE(!may_follow(from, to) || from == Step::answered || to >= from || next_piece);
+      const bool is_last = from == Step::answered || from == Step::put_off;
+      EXPECT_TRUE(!may_follow(from, to) || is_last || to >= from || next_piece);
     }
   }
 }
@@ -36,8 +37,14 @@ TEST(SlotLife, NeverFetchesItsSegmentsTwice) {
 TEST(SlotLife, IsAnsweredOnce) {
   for (const Step to : kSteps) EXPECT_EQ(may_follow(Step::answered, to), to == Step::free);
 }
-TEST(SlotLife, BecomesFreeOnlyByAnAnswer) {
-  for (const Step from : kSteps) EXPECT_EQ(may_follow(from, Step::free), from == Step::answered);
+// One that is put off needs no slot any more: its ring gives it again.
+TEST(SlotLife, BecomesFreeOnlyByAnAnswerOrWhenItIsPutOff) {
+  for (const Step from : kSteps) {
+    EXPECT_EQ(may_follow(from, Step::free), from == Step::answered || from == Step::put_off);
+  }
+}
+TEST(SlotLife, WhatIsPutOffOnlyLeavesItsSlot) {
+  for (const Step to : kSteps) EXPECT_EQ(may_follow(Step::put_off, to), to == Step::free);
 }
 TEST(SlotLifeDeathTest, AnsweringTwiceIsOurOwnMistake) {
   SlotPool pool(1);
