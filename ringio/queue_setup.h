@@ -40,7 +40,7 @@ inline constexpr std::size_t kIndirectArenaBytes = std::size_t{2} << 20;
 
 struct QueueSetup {
   DomainId peer;
-  DeviceId device;  // whose queue it is; for tracers only
+  DeviceId device;  // with the peer, the disk whose queue it is: they have one share of the worker
   blkif::Layout layout = blkif::Layout::native;
   std::vector<GrantRef> ring_refs;  // in the ring's order; 1, 2, 4, 8 or 16, no two the same
   EventPort remote_port;
