@@ -1,8 +1,9 @@
 // What one disk holds of its worker's request slots and buffers, through all of its queues there. A
-// disk whose storage hangs keeps what it holds: so that there is always something for the others, a
-// disk takes more only while it holds at most three times what is free. One disk alone gets three
-// quarters of everything, and each further one that hangs three quarters of what is left. Owned and
-// used by one worker.
+// disk whose storage hangs keeps what it holds: so that it leaves something to the others, a disk
+// takes more only while it holds at most three times what is free. One disk alone gets three
+// quarters of everything, and each further one that hangs three quarters of what is left: the fifth
+// may take the last slot of 512. Bytes are counted, not pieces: what is left may be too little for
+// a large request, which then lets others pass. Owned and used by one worker.
 #pragma once
 
 #include <cstddef>

@@ -88,6 +88,7 @@ void WorkerCore::answer(RequestSlot& slot) noexcept {
 }
 
 void WorkerCore::give_back(RequestSlot& slot) noexcept {
+  if (slot.taken_at < let_pass_at_) old_freed_at_ = now_;
   for (std::byte** buffer : {&slot.data, &slot.table}) {
     if (*buffer != nullptr) buffers_.give_back(*buffer);
     *buffer = nullptr;

@@ -32,27 +32,27 @@ void WorkerCore::take_events() noexcept {
 // Serves every queue that was ready when it began, once, and ends early when requests have to stay
 // in their rings.
 void WorkerCore::take_requests() noexcept {
-  bool starved = false;
-  ReadyList held_back;
-  for (std::size_t left = ready_.size(); left != 0 && !starved; --left) {
-    starved = serve_front(held_back) == Taken::starved;
+  waits_for_quiet_ = false;
+  ReadyList let_pass;
+  for (std::size_t left = ready_.size(); left != 0 && !waits_for_quiet_; --left) {
+    waits_for_quiet_ = serve_front(let_pass) == Taken::starved;
   }
-  starved_ = starved || (ready_.empty() && !held_back.empty());
+  starved_ = waits_for_quiet_ || (ready_.empty() && !let_pass.empty());
   if (starved_) counters_.starved.add(1);
-  ready_.splice(ready_.begin(), held_back);
+  ready_.splice(ready_.begin(), let_pass);
   counters_.slots_in_use.set(slots_.in_use());
 }
 
-WorkerCore::Taken WorkerCore::serve_front(ReadyList& held_back) noexcept {
+WorkerCore::Taken WorkerCore::serve_front(ReadyList& let_pass) noexcept {
   Queue& queue = ready_.front();
   std::uint32_t taken = 0;
-  const Taken result =
-      queue.storage_is_good() ? take_from(queue, taken) : take_in_trouble(queue, taken);
+  Taken result = queue.storage_is_good() ? take_from(queue, taken) : take_in_trouble(queue, taken);
+  if (result == Taken::starved && lets_pass(queue)) result = Taken::held_back;
   // Keeps its place as long as it got nothing.
   if (result == Taken::starved && taken == 0) return result;
   ready_.pop_front();
   if (result == Taken::held_back && taken == 0) {
-    held_back.push_back(queue);
+    let_pass.push_back(queue);
     return result;
   }
   switch (result) {
@@ -81,6 +81,20 @@ WorkerCore::Taken WorkerCore::serve_front(ReadyList& held_back) noexcept {
       break;
   }
   return result;
+}
+
+// What is in flight when a queue begins to let others pass hangs, or is slow. What it lacks can
+// only come from there: what was taken later took it from what was not enough.
+bool WorkerCore::lets_pass(Queue& queue) noexcept {
+  if (queue.lets_pass_since > old_freed_at_) return true;
+  if (activity_ != activity_starved_) {
+    activity_starved_ = activity_;
+    quiet_since_ = now_;
+  }
+  if (now_.ns - quiet_since_.ns < kQuietNs) return false;
+  queue.lets_pass_since = now_;
+  let_pass_at_ = now_;
+  return true;
 }
 
 WorkerCore::Taken WorkerCore::take_from(Queue& queue, std::uint32_t& taken) noexcept {

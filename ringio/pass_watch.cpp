@@ -59,6 +59,10 @@ std::chrono::nanoseconds WorkerCore::patience_of_pass(std::chrono::nanoseconds p
     const std::chrono::nanoseconds left(next.ns - std::min(next.ns, now_.ns));
     patience = std::clamp(left, std::chrono::nanoseconds(1), patience);
   }
+  if (waits_for_quiet_) {
+    const std::chrono::nanoseconds left(quiet_since_.ns + kQuietNs - now_.ns);
+    patience = std::min(patience, left);
+  }
   if (troubled_ != 0) patience = until_retry(patience);
   counters_.sleeps.add(1);
   return patience;

@@ -168,7 +168,8 @@ class Queue : public ReadyHook, public UnpublishedHook, public WatchedHook {
   bool throttled = false;      // waits for its next_take()
   LastTurn last_turn = LastTurn::nothing;  // before it was throttled
   Instant throttled_at;
-  Instant looked_up_at;  // when it last had something to do
+  Instant looked_up_at;     // when it last had something to do
+  Instant lets_pass_since;  // it found no slot or buffer, and nothing came back to the worker
 
  private:
   Queue(QueueId id, QueueSetup setup, EventChannels& channels, GrantMapping mapping,

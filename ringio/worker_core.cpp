@@ -53,7 +53,7 @@ void WorkerCore::pass(std::chrono::nanoseconds patience) noexcept {
 // True when the next turn must not wait: nothing would wake us for this.
 bool WorkerCore::has_work() const noexcept {
   if (events_signalled_ || !unpublished_.empty() || !finished_.empty()) return true;
-  // Whoever starves is woken by the completion that frees what it needs.
+  // Whoever starves is woken by the completion that frees what it needs, or to let others pass.
   assert(!starved_ || slots_.in_use() != 0);
   if (!ready_.empty() && !starved_) return true;
   if (closing_ + pausing_ == 0) return false;

@@ -84,11 +84,15 @@ class WorkerCore {
 
   // Requests one queue may give to a pass before the others have their turn: a ring of one page.
   static constexpr std::uint32_t kShare = 32;
+  // When nothing has come back from any image for so long, and nothing was taken, whoever finds no
+  // slot or buffer lets others pass. Longer than a good storage takes, and a wait that guests bear.
+  static constexpr std::uint64_t kQuietNs = 20'000'000;
 
   // pass_take.cpp: from the rings to the image.
   void take_events() noexcept;
   void take_requests() noexcept;
-  Taken serve_front(ReadyList& held_back) noexcept;
+  Taken serve_front(ReadyList& let_pass) noexcept;
+  bool lets_pass(Queue& queue) noexcept;
   Taken take_from(Queue& queue, std::uint32_t& taken) noexcept;
   bool has_its_share(const Queue& queue) const noexcept;
   bool take_one(Queue& queue) noexcept;
@@ -168,10 +172,16 @@ class WorkerCore {
 
   // Queues that may have requests to take, in the order in which they are served. One that finds no
   // slot or buffer keeps its place at the front until it does, and the others wait behind it: a
-  // large request cannot be starved by small ones. One whose disk holds its share already lets them
-  // pass.
+  // large request cannot be starved by small ones. Two let them pass: one whose disk holds its
+  // share already, and one that lacks what operations hold that do not come back, until one of them
+  // does.
   ReadyList ready_;
   bool starved_ = false;
+  bool waits_for_quiet_ = false;        // the one at the front
+  std::uint64_t activity_starved_ = 0;  // activity_ when a queue found nothing last
+  Instant quiet_since_;                 // activity_ has been that
+  Instant let_pass_at_;                 // a queue began to, last
+  Instant old_freed_at_;                // a request that was taken before let_pass_at_
   // Queues whose guests were not asked for an event: they are looked at in every pass, and armed
   // before the thread sleeps. Every queue that is served is in this list, in one of the other two,
   // or armed.

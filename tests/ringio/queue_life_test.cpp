@@ -355,6 +355,72 @@ TEST_F(Hanging, ADiskLeavesAQuarterOfTheMemoryToOthers) {
   EXPECT_EQ(queue.take().size(), 100U);
 }
 
+// A disk that holds 49 buffers of 64 KiB, so that 960 KiB of 4 MiB are left.
+class HangingBesideALargeRequest : public Hanging {
+ protected:
+  void SetUp() override {
+    Hanging::SetUp();
+    connect_hung(queue, 1);
+    auto eleven = queue.transfer(blkif::Op::read, 0, {});
+    for (int i = 0; i < 11; ++i) eleven.segments.push_back({target.ref});
+    for (int i = 0; i < 49; ++i) queue.put(eleven);
+    queue.push();
+    world.settle();
+    EXPECT_EQ(world.core->counters().slots_in_use.get(), 49U);
+  }
+  void connect(GuestQueue& beside, std::uint16_t device, std::shared_ptr<Image> image) {
+    auto setup = beside.setup(std::move(image));
+    setup.device = {device};
+    setup.indirect_segments_max = 256;
+    world.connect(std::move(setup));
+  }
+  void send_large(std::size_t segments) {
+    const std::vector<FrontendSegment> data(segments, {target.ref});
+    large.send(large.indirect(blkif::Op::read, 0, data));
+    world.settle();
+    EXPECT_TRUE(large.take().empty());
+  }
+
+  GuestQueue queue{domain, Layout::x86_64, 16};
+  GuestQueue small{domain, Layout::x86_64, 16};
+  GuestQueue large{domain, Layout::x86_64};
+  GuestQueue other{domain, Layout::x86_64};
+  GuestPage target = queue.page();
+};
+
+TEST_F(HangingBesideALargeRequest, OthersMayPass) {
+  connect(large, 2, world.image);
+  send_large(256);
+  expect_others_are_served(other.read(0, target.ref), other);
+  EXPECT_EQ(large.take().size(), 1U);
+}
+
+// Otherwise small requests would take each page that comes back.
+TEST_F(HangingBesideALargeRequest, OthersMayPassOnlyUntilSomethingComesBack) {
+  const auto slow = std::make_shared<MemoryImage>(SectorCount{4096});
+  slow->hold();
+  connect(small, 2, slow);
+  for (int i = 0; i < 500; ++i) small.put(small.read(0, target.ref));
+  small.push();
+  world.settle();
+  EXPECT_EQ(slow->held(), 181U) << "so that 236 KiB are left";
+  connect(large, 3, world.image);
+  send_large(64);
+  connect(other, 4, world.image);
+  EXPECT_EQ(world.status(other, other.read(0, target.ref)), blkif::Status::okay);
+  for (int i = 0; i < 300 && large.counters->reads.get() == 0; ++i) {
+    slow->release();
+    for (int pass = 0; pass < 4; ++pass) world.core->pass(LoopEngine::kNoWait);
+    for (auto n = small.take().size(); n != 0; --n) small.put(small.read(0, target.ref));
+    small.push();
+    world.pass_events();
+  }
+  EXPECT_EQ(large.counters->reads.get(), 1U);
+  slow->release_all();
+  hung->release_all();
+  world.settle();
+}
+
 TEST_F(Hanging, SeveralDisksLeaveSomethingToOthersToo) {
   std::vector<std::unique_ptr<GuestQueue>> queues;
   for (std::uint16_t device = 1; device <= 3; ++device) {
