@@ -190,6 +190,7 @@ std::size_t Connection::receive(std::span<std::byte> into) noexcept {
   const auto result = ::recv(socket_, into.data(), into.size(), MSG_DONTWAIT);
   if (result > 0) {
     const auto bytes = static_cast<std::size_t>(result);
+    has_spoken_ = true;
     // Less than there was room for: what comes later is told.
     if (bytes < into.size() && !client_gone_) readable_ = false;
     add<std::uint64_t>(parts_.counters.bytes_in, bytes);

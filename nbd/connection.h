@@ -45,6 +45,9 @@ class Connection final : public Task, public ConnectionHook, public SocketObserv
   // the client takes them at once.
   void stop() noexcept;
 
+  // A byte at least has come.
+  bool has_spoken() const { return has_spoken_; }
+
  private:
   static constexpr std::size_t kInputBytes = 16U << 10;
   static_assert(kInputBytes >= Handshake::kInputBytesMax);
@@ -79,6 +82,7 @@ class Connection final : public Task, public ConnectionHook, public SocketObserv
   int socket_;
   const Parts parts_;
   State state_ = State::handshake;
+  bool has_spoken_ = false;
   bool posted_ = false;
   bool readable_ = true;  // for all that we know
   bool writable_ = true;

@@ -54,6 +54,7 @@ class Export::Impl final : public SocketObserver {
   StopTask stop_task_;
   // The thread's only.
   boost::intrusive::list<Connection, boost::intrusive::base_hook<ConnectionHook>> connections_;
+  bool client_was_there_ = false;  // since the last one left
   bool stopping_ = false;
   std::function<void()> stopped_;
 };
@@ -108,13 +109,17 @@ void Export::Impl::add_connection(int socket) noexcept {
 }
 
 void Export::Impl::end_connection(Connection& connection) noexcept {
+  // Who only looks whether somebody listens is no client.
+  client_was_there_ |= connection.has_spoken();
   connections_.erase(connections_.iterator_to(connection));
   delete &connection;
   counters_.connections.store(static_cast<std::uint32_t>(connections_.size()),
                               std::memory_order_relaxed);
   if (!connections_.empty()) return;
   if (stopping_) return finish_stop();
-  if (options_.last_client_left) options_.last_client_left();
+  if (std::exchange(client_was_there_, false) && options_.last_client_left) {
+    options_.last_client_left();
+  }
 }
 
 void Export::Impl::begin_stop() noexcept {

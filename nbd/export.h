@@ -19,8 +19,8 @@ struct ExportOptions {
   bool read_only = false;  // also of an image that is open for writing
   // Each costs about 5 MiB when it is busy; those beyond are closed at once.
   std::uint32_t connections_max = 16;
-  // Called on the export's thread when the last connection has ended; may be called again. Must not
-  // wait, nor stop the export.
+  // Called on the export's thread when the last connection has ended, and a client has said
+  // something since the last call. Must not wait, nor stop the export.
   std::function<void()> last_client_left;
 };
 

@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <filesystem>
 #include <future>
 #include <thread>
@@ -261,6 +262,30 @@ TEST_F(ExportTest, TheSocketIsForOurUserAndNotTakenFromOthers) {
             Errc::bad_spec);
   EXPECT_EQ(nbd::Export::start(*thread_, image_, dir_.path("no/socket"), {}).error().code,
             Errc::not_found);
+}
+
+// Who looks whether somebody listens connects too.
+TEST_F(ExportTest, WhoHasSaidNothingIsNotTheLastClient) {
+  std::atomic<int> left = 0;
+  serve({.last_client_left = [&] { ++left; }});
+  EXPECT_FALSE(nbd::Export::start(*thread_, image_, path_, {}));
+  const auto& counters = export_->counters();
+  while (counters.connections_total == 0 || counters.connections != 0) std::this_thread::yield();
+  agreed(false).hang_up();
+  while (left == 0 || counters.connections != 0) std::this_thread::yield();
+  export_->stop();
+  EXPECT_EQ(left, 1);
+}
+
+TEST_F(ExportTest, TheLastClientHasLeftWhenOnlySuchWereThereBesides) {
+  std::promise<void> left;
+  serve({.last_client_left = [&] { left.set_value(); }});
+  Client silent(path_);
+  EXPECT_FALSE(silent.receive(1).empty());
+  agreed(false).hang_up();
+  while (export_->counters().connections != 1) std::this_thread::yield();
+  silent.hang_up();
+  left.get_future().wait();
 }
 
 TEST_F(ExportTest, ASocketThatAKilledServerLeftIsTakenOver) {

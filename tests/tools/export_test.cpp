@@ -92,6 +92,37 @@ TEST_F(ExportCommandTest, EndsWithItsLastClient) {
   EXPECT_EQ(ended.out, "ended 0\n");
 }
 
+TEST_F(ExportCommandTest, GoesOnWhenAnotherOneIsRefusedItsSocket) {
+  make_raw("raw", 100);
+  make_raw("other", 100);
+  const auto ended = shell(
+      "exec 5< <(\"$img\" export raw:raw --socket s --read-only; echo ended $?)\n"
+      "read -r ready <&5\n"
+      "\"$img\" export raw:other --socket s; echo refused $?\n"
+      "nbdinfo --size \"nbd+unix:///?socket=$PWD/s\" && cat <&5");
+  EXPECT_EQ(ended.err, "xenblk-img: s is in use by another server\n");
+  EXPECT_EQ(ended.out, "refused 1\n5632000\nended 0\n");
+}
+
+TEST_F(ExportCommandTest, TheExampleOfItsPageWorksAsItStandsThere) {
+  make_raw("raw", 40000);
+  good({"convert", "raw:raw", "vhd:disk.vhd"});
+  std::ifstream file(XENBLK_NBD_PAGE);
+  std::string page((std::istreambuf_iterator<char>(file)), {});
+  page.erase(0, page.find("## An image that no guest has"));
+  const auto begin = page.find("```bash\n") + 8;
+  auto example = page.substr(begin, page.find("```\n", begin) - begin);
+  for (const std::string directory : {"/srv/", "/run/", "/backup/"}) {
+    for (std::size_t at; (at = example.find(directory)) != std::string::npos;) {
+      example.replace(at, directory.size(), path(""));
+    }
+  }
+  const auto ended = shell("set -e; ln -s \"$img\" xenblk-img; PATH=$PWD:$PATH\n" + example);
+  EXPECT_EQ(ended.status, 0) << ended.err;
+  EXPECT_TRUE(file_bytes(path("disk.raw")) == file_bytes(path("raw")));
+  EXPECT_EQ(files(), (std::vector<std::string>{"disk.raw", "disk.vhd", "raw", "xenblk-img"}));
+}
+
 TEST_F(ExportCommandTest, SaysWhatIsWrong) {
   make_raw("raw", 100);
   EXPECT_EQ(refused({"export", "raw:raw", "--socket", path("raw")}),
