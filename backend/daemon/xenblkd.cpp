@@ -20,6 +20,7 @@
 #include "backend/daemon/options.h"
 #include "backend/event_loop.h"
 #include "backend/platform/libxen/libxen.h"
+#include "vhd/standard_streams.h"
 
 namespace {
 
@@ -130,6 +131,7 @@ Expected<void> serve(const Options& options, spdlog::logger& log, int signals, L
 }  // namespace
 
 int main(int argc, char** argv) {
+  occupy_standard_streams();
   const auto choice = read_options(argc, argv);
   if (!choice) {
     std::fprintf(stderr, "xenblkd: %s\n", describe(choice.error()).c_str());

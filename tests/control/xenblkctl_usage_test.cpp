@@ -1,4 +1,9 @@
 // What each command of xenblkctl refuses, its help, its manual, and what the shell completes.
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <map>
 #include <regex>
 #include <set>
@@ -33,7 +38,32 @@ std::vector<std::string> call(const std::string& command, std::vector<std::strin
   return words;
 }
 
-using CtlUsage = Ctl;
+class CtlUsage : public Ctl {
+ protected:
+  // What bash makes of these words behind the program's name.
+  test::Ended shell(const std::string& words) const {
+    const auto line = fmt::format("'{}' --socket '{}' {}", XENBLK_CTL_PROGRAM, socket_, words);
+    return test::Running({"bash", "-c", line}, directory_.path("")).wait();
+  }
+  // A daemon of another kind.
+  static int listening(const std::string& path) {
+    const int server = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::ranges::copy(path, address.sun_path);
+    EXPECT_EQ(::bind(server, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::listen(server, 1), 0);
+    return server;
+  }
+  static void answer_once(int server, const std::string& answer) {
+    const int client = ::accept4(server, nullptr, nullptr, SOCK_CLOEXEC);
+    char question[4096];
+    EXPECT_GT(::recv(client, question, sizeof question, 0), 0);
+    const auto line = answer + "\n";
+    EXPECT_EQ(::send(client, line.data(), line.size(), 0), static_cast<ssize_t>(line.size()));
+    ::close(client);
+  }
+};
 
 // --- errors ---
 TEST_F(CtlUsage, EveryCommandThatTakesADiskRefusesAnUnknownOne) {
@@ -128,6 +158,35 @@ TEST_F(CtlUsage, GivesUpOnAGuestThatDoesNotLetGo) {
   connect_web1(raw_image());
   EXPECT_EQ(refused({"close", "web1:xvda", "--timeout", "1"}),
             "not done after 1 s; it goes on by itself, see xenblkctl list");
+}
+
+TEST_F(CtlUsage, OutputThatCannotBeWrittenIsAnError) {
+  connect_web1(raw_image());
+  for (const auto* words : {"list", "metrics", "info 7/51712 --json", "--help"}) {
+    const auto ended = shell(std::string(words) + " > /dev/full");
+    EXPECT_EQ(ended.status, 1) << words;
+    EXPECT_EQ(ended.err, "xenblkctl: standard output: No space left on device\n") << words;
+  }
+}
+
+TEST_F(CtlUsage, AMessageThatCannotBeWrittenDoesNotChangeTheStatus) {
+  EXPECT_EQ(shell("info 7/1 2> /dev/full").status, 1);
+  EXPECT_EQ(shell("explode 2> /dev/full").status, 2);
+}
+
+TEST_F(CtlUsage, SaysThatAnAnswerIsNone) {
+  const auto path = directory_.path("other.sock");
+  const auto server = listening(path);
+  for (const auto& command : {"metrics", "check"}) {
+    auto words = call(command);
+    words.insert(words.begin(), {XENBLK_CTL_PROGRAM, "--socket", path});
+    test::Running running(words, directory_.path(""));
+    answer_once(server, R"({"version":1,"ok":true,"result":null})");
+    const auto ended = running.wait();
+    EXPECT_EQ(ended.err, "xenblkctl: the answer is not one of xenblkd\n") << command;
+    EXPECT_EQ(ended.status, 1) << command;
+  }
+  ::close(server);
 }
 
 // --- help ---

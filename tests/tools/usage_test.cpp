@@ -122,6 +122,42 @@ TEST_F(UsageTest, OutputThatCannotBeWrittenIsAnError) {
   EXPECT_EQ(ended.err, "xenblk-img: standard output: No space left on device\n");
 }
 
+TEST_F(UsageTest, OutputThatIsLongerThanABufferAndCannotBeWrittenIsAnError) {
+  std::ofstream pieces(path("pieces.img"), std::ios::binary);
+  for (int i = 0; i < 200; ++i) pieces.seekp(std::streamoff{i} << 17).put('x');
+  pieces.close();
+  for (const auto* words : {"map", "map --json"}) {
+    const auto ended = shell(std::string("$img ") + words + " raw:pieces.img > /dev/full");
+    EXPECT_EQ(ended.status, 1) << words;
+    EXPECT_EQ(ended.err, "xenblk-img: standard output: No space left on device\n") << words;
+  }
+}
+
+TEST_F(UsageTest, HelpThatCannotBeWrittenIsAnError) {
+  const auto ended = shell("$img --help > /dev/full");
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(ended.err, "xenblk-img: standard output: No space left on device\n");
+}
+
+TEST_F(UsageTest, AMessageThatCannotBeWrittenDoesNotChangeTheStatus) {
+  EXPECT_EQ(shell("$img info vhd:missing 2> /dev/full").status, 1);
+  EXPECT_EQ(shell("$img frobnicate 2> /dev/full").status, 2);
+}
+
+// In memory, where an image can be written in pieces of any size.
+TEST_F(UsageTest, AnImageIsNotTakenForAClosedStandardStream) {
+  const auto ended = shell(
+      "dir=$(mktemp -d /dev/shm/xenblk-test-XXXXXX); trap 'rm -r $dir' EXIT; "
+      "truncate -s 1M $dir/a $dir/b; "
+      "timeout 5 $img export raw:$dir/a --socket s --persistent >&-; echo $?; "
+      "$img convert - raw:$dir/c <&-; echo $?; "
+      "cmp $dir/a $dir/b && ls $dir");
+  EXPECT_EQ(ended.out, "1\n1\na\nb\n");
+  EXPECT_EQ(ended.err,
+            "xenblk-img: standard output: Bad file descriptor\n"
+            "xenblk-img: standard input: Bad file descriptor\n");
+}
+
 TEST_F(UsageTest, ControlCharactersInANameDoNotReachTheTerminal) {
   EXPECT_EQ(refused({"info", "vhd:a\x1b[2J"}, 2),
             "image 'vhd:DIR/a?[2J': a control character (see xenblk-img info --help)");

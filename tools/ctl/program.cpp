@@ -7,7 +7,6 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <csignal>
-#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <sstream>
@@ -17,6 +16,7 @@
 #include "tools/ctl/client.h"
 #include "tools/ctl/show.h"
 #include "tools/ctl/table.h"
+#include "tools/img/output.h"
 #include "tools/img/sizes.h"
 
 namespace xenblk::ctl {
@@ -61,9 +61,9 @@ std::string nothing(const Json&) {
 
 void print(const Run& run, const Json& result, const Show& show) {
   if (run.json) {
-    fmt::print("{}\n", result.dump(2, ' ', false, Json::error_handler_t::replace));
+    img::write_output(result.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
   } else {
-    fmt::print("{}", show(result));
+    img::write_output(show(result));
   }
 }
 
@@ -115,7 +115,7 @@ Expected<void> watch(const Run& run, const Json& command) {
     if (!after) return std::unexpected(after.error());
     const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - since;
     print(run, *after, [&](const Json& now) { return show_rates(*before, now, passed.count()); });
-    if (std::fflush(stdout) != 0) return fail_os(errno, "standard output");
+    if (auto shown_all = img::flush_output(); !shown_all) return shown_all;
     before = std::move(after);
   }
   return {};
@@ -286,7 +286,7 @@ Expected<void> wait_for_merge(const Run& run) {
       return fail(Errc::refused, merge.is_object() ? merge.value("failure", "") : "not merged");
     }
     if (::isatty(STDERR_FILENO) == 1) {
-      fmt::print(stderr, "\r{}", show_merge(merge));
+      img::write_message("\r" + show_merge(merge));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
   }
@@ -302,7 +302,7 @@ Expected<void> coalesce(const Run& run, const CLI::App& command) {
   const auto begun = ask(run.place, message);
   if (!begun) return std::unexpected(begun.error());
   auto ended = run.wait ? wait_for_merge(run) : Expected<void>{};
-  if (run.wait && ::isatty(STDERR_FILENO) == 1) fmt::print(stderr, "\n");
+  if (run.wait && ::isatty(STDERR_FILENO) == 1) img::write_message("\n");
   return ended;
 }
 
@@ -356,8 +356,14 @@ void add_commands(CLI::App& program, Run& run) {
 }
 
 ExitStatus say(ExitStatus status, const std::string& line) {
-  fmt::print(stderr, "xenblkctl: {}\n", printable(line));
+  img::write_message(fmt::format("xenblkctl: {}\n", printable(line)));
   return status;
+}
+
+// Once all that was said on standard output is there.
+ExitStatus end_well() {
+  const auto flushed = img::flush_output();
+  return flushed ? ExitStatus::good : say(ExitStatus::failed, describe(flushed.error()));
 }
 
 ExitStatus wrong_usage(const CLI::App& program, const std::string& what) {
@@ -370,8 +376,17 @@ ExitStatus explain_parse(const CLI::App& program, const CLI::ParseError& error) 
   std::ostringstream out;
   std::ostringstream ignored;
   if (program.exit(error, out, ignored) != 0) return wrong_usage(program, error.what());
-  fmt::print("{}", out.str());
-  return ExitStatus::good;
+  img::write_output(out.str());
+  return end_well();
+}
+
+Expected<void> act(const Run& run) {
+  try {
+    return run.action();
+  } catch (const Json::exception&) {
+    // What was asked for is not of the kind that it should be.
+    return fail(Errc::unavailable, "the answer is not one of xenblkd");
+  }
 }
 
 }  // namespace
@@ -398,9 +413,8 @@ ExitStatus run_program(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& error) {
     return explain_parse(program, error);
   }
-  auto outcome = run.action();
-  if (std::fflush(stdout) != 0 && outcome) outcome = fail_os(errno, "standard output");
-  if (outcome) return ExitStatus::good;
+  const auto outcome = act(run);
+  if (outcome) return end_well();
   if (outcome.error().code == Errc::bad_spec)
     return wrong_usage(program, describe(outcome.error()));
   return say(ExitStatus::failed, describe(outcome.error()));

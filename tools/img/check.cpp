@@ -10,6 +10,7 @@
 #include "tools/img/json.h"
 #include "tools/img/open_images.h"
 #include "tools/img/options.h"
+#include "tools/img/output.h"
 #include "tools/img/vhd_file.h"
 #include "vhd/operations/resize.h"
 
@@ -39,9 +40,9 @@ void print_json_report(const std::string& path, const vhd::CheckReport& report) 
 
 void print_report(const std::string& path, const vhd::CheckReport& report) {
   for (const auto& one : report.findings) {
-    fmt::print("{}: {} [{}]\n", vhd::name_of(one.level), one.text, one.code);
+    print("{}: {} [{}]\n", vhd::name_of(one.level), one.text, one.code);
   }
-  fmt::print("{}: {}\n", path, report.status());
+  print("{}: {}\n", path, report.status());
 }
 
 Outcome outcome_of(const std::string& path, const vhd::CheckReport& report) {

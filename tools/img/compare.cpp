@@ -10,6 +10,7 @@
 #include "tools/img/image_name.h"
 #include "tools/img/open_images.h"
 #include "tools/img/options.h"
+#include "tools/img/output.h"
 
 namespace xenblk::img {
 namespace {
@@ -58,13 +59,13 @@ Outcome compare(const Options& options) {
   const auto one_bytes = (*one)->info().capacity.n * kSectorBytes;
   const auto other_bytes = (*other)->info().capacity.n * kSectorBytes;
   if (one_bytes == other_bytes) {
-    fmt::print("the same content\n");
+    print("the same content\n");
     return ExitStatus::good;
   }
   const auto sizes = fmt::format("{} has {} bytes and {} has {}", options.one, one_bytes,
                                  options.other, other_bytes);
   if (options.strict) return fail(Errc::refused, sizes);
-  fmt::print("the same content, but {}; what only one has is zeroes\n", sizes);
+  print("the same content, but {}; what only one has is zeroes\n", sizes);
   return ExitStatus::good;
 }
 

@@ -8,6 +8,7 @@
 #include "tools/img/image_name.h"
 #include "tools/img/json.h"
 #include "tools/img/options.h"
+#include "tools/img/output.h"
 #include "tools/img/sizes.h"
 #include "tools/img/vhd_words.h"
 #include "vhd/format/parent_locator.h"
@@ -89,7 +90,7 @@ Json info_json(const std::vector<ImageFile>& files) {
 }
 
 void line(std::string_view name, const std::string& value) {
-  fmt::print("{:<18}{}\n", fmt::format("{}:", name), value);
+  print("{:<18}{}\n", fmt::format("{}:", name), value);
 }
 
 void print_footer(const vhd::Footer& footer) {

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include <fmt/format.h>
+#include "tools/img/output.h"
 
 namespace xenblk::img {
 
@@ -12,7 +12,7 @@ using Json = nlohmann::ordered_json;
 
 // Names and texts may hold bytes that are no UTF-8; they are replaced, not refused.
 inline void print_json(const Json& json) {
-  fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+  print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
 }
 
 }  // namespace xenblk::img

@@ -12,6 +12,7 @@
 #include "tools/img/json.h"
 #include "tools/img/open_images.h"
 #include "tools/img/options.h"
+#include "tools/img/output.h"
 
 namespace xenblk::img {
 namespace {
@@ -116,14 +117,14 @@ Expected<void> print_json_map(Image& image, const std::vector<ImageFile>& files)
 }
 
 Expected<void> print_map(Image& image, const std::vector<ImageFile>& files) {
-  fmt::print("{:>18} {:>18} {:<5} {:>18} {}\n", "start", "length", "kind", "offset", "file");
+  print("{:>18} {:>18} {:<5} {:>18} {}\n", "start", "length", "kind", "offset", "file");
   return walk(image, files, [&](const Piece& piece) {
     if (!piece.offset) {
-      fmt::print("{:#18x} {:#18x} {:<5}\n", piece.start, piece.bytes, "zero");
+      print("{:#18x} {:#18x} {:<5}\n", piece.start, piece.bytes, "zero");
       return;
     }
-    fmt::print("{:#18x} {:#18x} {:<5} {:#18x} {}\n", piece.start, piece.bytes, "data",
-               *piece.offset, files.at(piece.level).path);
+    print("{:#18x} {:#18x} {:<5} {:#18x} {}\n", piece.start, piece.bytes, "data", *piece.offset,
+          files.at(piece.level).path);
   });
 }
 

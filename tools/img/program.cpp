@@ -2,12 +2,12 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
-#include <cstdio>
 #include <sstream>
 
 #include <fmt/format.h>
 
 #include "tools/img/commands.h"
+#include "tools/img/output.h"
 #include "vhd/image_spec.h"
 
 namespace xenblk::img {
@@ -45,8 +45,14 @@ std::string hint(const CLI::App& program) {
 }
 
 ExitStatus say(ExitStatus status, const std::string& line) {
-  fmt::print(stderr, "xenblk-img: {}\n", line);
+  write_message(fmt::format("xenblk-img: {}\n", line));
   return status;
+}
+
+// Once all that was said on standard output is there.
+ExitStatus end_with(ExitStatus status) {
+  const auto flushed = flush_output();
+  return flushed ? status : say(ExitStatus::failed, describe(flushed.error()));
 }
 
 ExitStatus explain(const CLI::App& program, const CLI::ParseError& error) {
@@ -55,8 +61,8 @@ ExitStatus explain(const CLI::App& program, const CLI::ParseError& error) {
   if (program.exit(error, out, ignored) != 0) {
     return say(ExitStatus::wrong_usage, fmt::format("{} (see {})", error.what(), hint(program)));
   }
-  fmt::print("{}", out.str());
-  return ExitStatus::good;
+  write_output(out.str());
+  return end_with(ExitStatus::good);
 }
 
 ExitStatus explain(const CLI::App& program, const Error& error) {
@@ -86,9 +92,8 @@ ExitStatus run_program(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& error) {
     return explain(program, error);
   }
-  auto outcome = run();
-  if (std::fflush(stdout) != 0 && outcome) outcome = fail_os(errno, "standard output");
-  return outcome ? *outcome : explain(program, outcome.error());
+  const auto outcome = run();
+  return outcome ? end_with(*outcome) : explain(program, outcome.error());
 }
 
 }  // namespace xenblk::img

@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 
 #include <fmt/format.h>
 
+#include "tools/img/output.h"
 #include "tools/img/sizes.h"
 
 namespace xenblk::img {
@@ -78,7 +78,7 @@ ProgressBar::ProgressBar(std::string what, ShowProgress show)
       next_update_{started_.ns + kUpdateNs} {}
 
 ProgressBar::~ProgressBar() {
-  if (line_is_there_) fmt::print(stderr, "\r\x1b[K");
+  if (line_is_there_) write_message("\r\x1b[K");
 }
 
 void ProgressBar::update(const ProgressFigures& figures) {
@@ -88,8 +88,7 @@ void ProgressBar::update(const ProgressFigures& figures) {
   next_update_ = {time.ns + kUpdateNs};
   // One column is left free: some terminals wrap when the last one is written.
   const auto line = progress_line(what_, figures, time.ns - started_.ns, terminal_columns() - 1);
-  fmt::print(stderr, "\r\x1b[K{}", line);
-  std::fflush(stderr);
+  write_message(fmt::format("\r\x1b[K{}", line));
   line_is_there_ = true;
 }
 

@@ -7,6 +7,7 @@
 
 #include "tools/img/commands.h"
 #include "tools/img/options.h"
+#include "tools/img/output.h"
 #include "tools/img/vhd_file.h"
 #include "vhd/operations/resize.h"
 
@@ -35,10 +36,10 @@ Outcome repair(const Options& options) {
   vhd::MetadataFile backup(backup_path);
   const auto report = repair_file(*image, backup);
   if (!report) return std::unexpected(named(image->path, report.error()));
-  for (const auto& line : report->done) fmt::print("{}\n", line);
+  for (const auto& line : report->done) print("{}\n", line);
   const auto saved = backup.load();
-  if (saved && *saved) fmt::print("what was replaced is saved in {}\n", backup_path);
-  fmt::print("{}: {}\n", image->path, report->done.empty() ? "nothing to repair" : "repaired");
+  if (saved && *saved) print("what was replaced is saved in {}\n", backup_path);
+  print("{}: {}\n", image->path, report->done.empty() ? "nothing to repair" : "repaired");
   return ExitStatus::good;
 }
 
