@@ -1,8 +1,11 @@
 // xenblk-img convert through pipes, and how it is interrupted.
 #include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstring>
 
 #include "tests/tools/program.h"
 
@@ -68,6 +71,22 @@ TEST_F(ConvertStreamTest, RefusesAStreamThatIsLongerThanTheSizeThatIsGiven) {
   EXPECT_EQ(files(), std::vector<std::string>{"a.img"});
 }
 
+TEST_F(ConvertStreamTest, WaitsForAPipeThatDoesNotBlock) {
+  Running running({"python3", "-c",
+                   "import os, sys\n"
+                   "os.set_blocking(0, False)\n"
+                   "os.execv(sys.argv[1], sys.argv[1:])",
+                   XENBLK_IMG_PROGRAM, "convert", "-", "vhd:b.vhd", "--size", "1M"},
+                  path(""));
+  running.send(std::string(1 << 20, 'x'));
+  running.wait_until_it_waits_for_input();
+  running.send("more");
+  const auto ended = running.wait();
+  EXPECT_EQ(ended.err, "xenblk-img: standard input: longer than 1048576 bytes\n");
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(files(), std::vector<std::string>{"a.img"});
+}
+
 TEST_F(ConvertStreamTest, FillsTheLastSectorOfAnOddStream) {
   for (const auto* image : {"raw:b.img", "vhd:b.vhd"}) {
     const auto ended = img({"convert", "-", image}, std::string(1000, 'x'));
@@ -83,6 +102,19 @@ TEST_F(ConvertStreamTest, RefusesAnEmptyStream) {
     EXPECT_EQ(refused({"convert", "-", name}), "DIR/b.img: a disk of no size");
   }
   EXPECT_EQ(files(), std::vector<std::string>{"a.img"});
+}
+
+TEST_F(ConvertStreamTest, OverwritesNoBlockDevice) {
+  // A number that no driver has.
+  if (::mknod(path("device").c_str(), S_IFBLK | 0600, ::makedev(60, 0)) != 0) {
+    GTEST_SKIP() << "not root: no block device can be made";
+  }
+  for (const std::string options : {"", " --force"}) {
+    const auto ended = shell("$img convert - raw:device" + options + " < a.img");
+    EXPECT_EQ(ended.status, 1);
+    EXPECT_EQ(without_directory(ended.err),
+              "xenblk-img: DIR/device: is a block device; not overwritten from a pipe\n");
+  }
 }
 
 TEST_F(ConvertStreamTest, WritesARawStream) {
@@ -158,14 +190,39 @@ class InterruptTest : public ConvertStreamTest, public ::testing::WithParamInter
     return running.wait();
   }
 };
-INSTANTIATE_TEST_SUITE_P(By, InterruptTest, ::testing::Values(SIGINT, SIGTERM),
-                         [](const auto& param) { return param.param == SIGINT ? "INT" : "TERM"; });
+INSTANTIATE_TEST_SUITE_P(By, InterruptTest, ::testing::Values(SIGINT, SIGTERM, SIGHUP),
+                         [](const auto& param) { return ::sigabbrev_np(param.param); });
 
 TEST_P(InterruptTest, LeavesNoTargetBehind) {
   const auto ended = interrupt({"convert", "-", "vhd:b.vhd"});
   EXPECT_EQ(ended.status, 1);
   EXPECT_EQ(ended.err, "xenblk-img: interrupted\n");
   EXPECT_EQ(files(), std::vector<std::string>{"a.img"});
+}
+
+TEST_P(InterruptTest, LeavesNoTargetBehindWhileItWaitsForTheStreamToEnd) {
+  auto running = start({"convert", "-", "vhd:b.vhd", "--size", "1M"});
+  running.send(std::string(1 << 20, 'x'));
+  running.wait_until_it_waits_for_input();
+  running.signal(GetParam());
+  const auto ended = running.wait();
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(ended.err, "xenblk-img: interrupted\n");
+  EXPECT_EQ(files(), std::vector<std::string>{"a.img"});
+}
+
+TEST_P(InterruptTest, IsNotInterruptedByASignalThatIsIgnored) {
+  const NewFile target(path(""));
+  Running running(
+      {"bash", "-c", "trap '' HUP INT TERM; exec \"$0\" convert - vhd:b.vhd", XENBLK_IMG_PROGRAM},
+      path(""));
+  running.send(std::string(1 << 20, 'x'));
+  target.wait();
+  running.signal(GetParam());
+  running.close_input();
+  const auto ended = running.wait();
+  EXPECT_EQ(ended.err, "");
+  EXPECT_EQ(ended.status, 0);
 }
 
 TEST_P(InterruptTest, LeavesAFileThatExistsAsItIs) {

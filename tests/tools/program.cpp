@@ -1,14 +1,17 @@
 #include "tests/tools/program.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
 #include <filesystem>
+#include <thread>
 
 namespace xenblk::test {
 namespace {
@@ -29,10 +32,23 @@ std::vector<std::string> with_program(const std::vector<std::string>& words) {
   return command;
 }
 
+// Not every architecture has it.
+#ifdef SYS_poll
+constexpr long kPoll = SYS_poll;
+#else
+constexpr long kPoll = SYS_ppoll;
+#endif
+
+// A test program that runs in the background may have been told to ignore some.
+void let_signals_in() {
+  for (const int signal : {SIGHUP, SIGINT, SIGTERM}) std::signal(signal, SIG_DFL);
+}
+
 [[noreturn]] void become(const std::vector<std::string>& command, const std::string& directory) {
   std::vector<char*> words;
   for (const auto& word : command) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
+  let_signals_in();
   if (::chdir(directory.c_str()) == 0) ::execvp(words[0], words.data());
   ::_exit(127);
 }
@@ -77,6 +93,27 @@ void Running::send(const std::string& input) {
 void Running::close_input() {
   if (input_ >= 0) ::close(input_);
   input_ = -1;
+}
+
+void Running::wait_until_it_waits_for_input() const {
+  const auto ended = [&] {
+    siginfo_t info = {};
+    return ::waitid(P_PID, static_cast<id_t>(process_), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+           info.si_pid != 0;
+  };
+  // What the kernel says of a process that sleeps begins with the number of its system call.
+  const auto call = [&] {
+    std::ifstream file("/proc/" + std::to_string(process_) + "/syscall");
+    long number = -1;
+    return file >> number ? number : -1;
+  };
+  while (!ended()) {
+    int left = -1;
+    ASSERT_EQ(::ioctl(input_, FIONREAD, &left), 0);
+    const auto now = call();
+    if (left == 0 && (now == SYS_read || now == SYS_ppoll || now == kPoll)) return;
+    std::this_thread::yield();
+  }
 }
 
 void Running::signal(int number) const {

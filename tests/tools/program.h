@@ -28,6 +28,8 @@ class Running {
   // As much as the program takes; what it does not want to read is dropped.
   void send(const std::string& input);
   void close_input();
+  // Until all input is read and it waits for more, or has ended.
+  void wait_until_it_waits_for_input() const;
   void signal(int number) const;
   Ended wait();
 

@@ -80,6 +80,10 @@ Expected<TargetPlan> plan_target(const Options& options) {
 Expected<void> stream_to_image(const Options& options) {
   auto plan = plan_target(options);
   if (!plan) return std::unexpected(plan.error());
+  // Nobody could say beforehand whether the stream is too long for it.
+  if (plan->kind == TargetKind::raw && is_block_device(plan->path)) {
+    return fail(Errc::refused, plan->path + ": is a block device; not overwritten from a pipe");
+  }
   std::optional<SectorCount> size;
   if (!options.size.empty()) {
     const auto given = parse_disk_size(options.size);

@@ -34,13 +34,17 @@ std::optional<SectorCount> rest_of_input() {
 }
 
 // What the copy says of the stream is only that it failed.
-Expected<void> explain(Expected<void> copied, int stream_error, const char* name) {
-  if (copied || stream_error == 0 || copied.error().code == Errc::closed) return copied;
+template <class T>
+Expected<T> explain(Expected<T> result, int stream_error, const char* name) {
+  if (result || stream_error == 0 || result.error().code == Errc::closed) return result;
   return fail_os(stream_error, name);
 }
 
-Expected<SectorCount> size_of(StreamSource& source, TargetSize size) {
-  if (source.goes_on()) {
+Expected<SectorCount> size_of(StreamSource& source, TargetSize size,
+                              const InterruptGuard& interrupts) {
+  const auto goes_on = explain(source.goes_on(interrupts), source.error(), kInput);
+  if (!goes_on) return std::unexpected(goes_on.error());
+  if (*goes_on) {
     return fail(Errc::refused, fmt::format("{}: longer than {} bytes", kInput,
                                            source.info().capacity.n * kSectorBytes));
   }
@@ -71,7 +75,7 @@ Expected<void> fill_from_stream(const TargetPlan& plan, std::optional<SectorCoun
                             .wake_on_stop = [&] { source->stop(); }});
     copied = explain(std::move(copied), source->error(), kInput);
     if (!copied) return std::unexpected(copied.error());
-    return size_of(*source, size);
+    return size_of(*source, size, interrupts);
   });
 }
 

@@ -7,7 +7,6 @@
 
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <memory>
 #include <utility>
 
@@ -16,8 +15,10 @@
 #include "nbd/export.h"
 #include "tools/img/commands.h"
 #include "tools/img/image_name.h"
+#include "tools/img/interrupt.h"
 #include "tools/img/open_images.h"
 #include "tools/img/options.h"
+#include "tools/img/output.h"
 
 namespace xenblk::img {
 namespace {
@@ -38,8 +39,9 @@ class EndOfWork {
   EndOfWork() : last_client_left_(::eventfd(0, EFD_CLOEXEC)) {
     sigset_t signals;
     ::sigemptyset(&signals);
-    ::sigaddset(&signals, SIGINT);
-    ::sigaddset(&signals, SIGTERM);
+    for (const int signal : kInterrupts) {
+      if (!is_ignored(signal)) ::sigaddset(&signals, signal);
+    }
     ::pthread_sigmask(SIG_BLOCK, &signals, &before_);
     signals_ = ::signalfd(-1, &signals, SFD_CLOEXEC);
   }
@@ -83,9 +85,9 @@ Outcome export_image(const Options& options) {
   if (!thread) return std::unexpected(thread.error());
   auto served = nbd::Export::start(**thread, image->share(), options.socket, std::move(settings));
   if (!served) return std::unexpected(served.error());
-  fmt::print("{}\n", options.socket);
+  print("{}\n", options.socket);
   // Whoever waits for this line may connect.
-  if (std::fflush(stdout) != 0) return fail_os(errno, "standard output");
+  if (const auto said = flush_output(); !said) return std::unexpected(said.error());
   end.wait();
   served->reset();
   if (auto closed = image->close(); !closed) return std::unexpected(closed.error());

@@ -13,17 +13,24 @@ void note_signal(int) {
 
 }  // namespace
 
+bool is_ignored(int signal) {
+  struct sigaction action = {};
+  return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 InterruptGuard::InterruptGuard() {
   signals_seen = 0;
   struct sigaction action = {};
   action.sa_handler = &note_signal;  // without SA_RESTART
-  ::sigaction(SIGINT, &action, &before_int_);
-  ::sigaction(SIGTERM, &action, &before_term_);
+  for (std::size_t i = 0; i < kInterrupts.size(); ++i) {
+    ::sigaction(kInterrupts[i], is_ignored(kInterrupts[i]) ? nullptr : &action, &before_[i]);
+  }
 }
 
 InterruptGuard::~InterruptGuard() {
-  ::sigaction(SIGINT, &before_int_, nullptr);
-  ::sigaction(SIGTERM, &before_term_, nullptr);
+  for (std::size_t i = 0; i < kInterrupts.size(); ++i) {
+    ::sigaction(kInterrupts[i], &before_[i], nullptr);
+  }
 }
 
 bool InterruptGuard::interrupted() const {

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "tools/img/drive.h"
 #include "vhd/request.h"
 
 namespace xenblk::img {
@@ -17,9 +18,9 @@ namespace {
 constexpr std::uint64_t kExtentSectors = 2048;
 
 // A read would not wait: there is data, or the end, or an error to be told of.
-bool is_readable(int descriptor) {
+bool is_readable(int descriptor, std::chrono::milliseconds patience = {}) {
   pollfd one = {.fd = descriptor, .events = POLLIN, .revents = 0};
-  return ::poll(&one, 1, 0) > 0;
+  return ::poll(&one, 1, static_cast<int>(patience.count())) > 0;
 }
 
 }  // namespace
@@ -85,9 +86,17 @@ void StreamSource::stop() noexcept {
   pump();
 }
 
-bool StreamSource::goes_on() {
-  std::byte next;
-  return !ended_ && ::read(descriptor_, &next, 1) == 1;
+Expected<bool> StreamSource::goes_on(const InterruptGuard& interrupts) {
+  while (!ended_) {
+    if (interrupts.interrupted()) return interrupted();
+    if (!is_readable(descriptor_, kPatience)) continue;
+    std::byte next;
+    const auto n = ::read(descriptor_, &next, 1);
+    if (n == 1) return true;
+    if (n == 0) ended_ = true;
+    if (n < 0 && errno != EAGAIN && errno != EINTR) return fail_os(error_ = errno, "read");
+  }
+  return false;
 }
 
 }  // namespace xenblk::img

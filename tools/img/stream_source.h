@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ringio/uring_engine.h"
+#include "tools/img/interrupt.h"
 #include "xenblk/image.h"
 
 namespace xenblk::img {
@@ -28,8 +29,9 @@ class StreamSource final : public Image {
   std::uint64_t bytes_read() const { return bytes_; }
   // The errno of a read that failed; 0 when none did.
   int error() const { return error_; }
-  // True when the stream goes on behind the capacity. Waits for it to end or to go on.
-  bool goes_on();
+  // True when the stream goes on behind the capacity. Waits for it to end or to go on. Errors: that
+  // of the read, closed (interrupted).
+  Expected<bool> goes_on(const InterruptGuard& interrupts);
 
  private:
   struct OwnWatch : ringio::Watch {
