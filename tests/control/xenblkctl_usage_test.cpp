@@ -226,12 +226,12 @@ TEST_F(CtlUsage, TheManualNamesEveryCommandAndOption) {
 // --- completion ---
 class Completion : public Ctl {
  protected:
-  // What bash offers for the last of these words, in its order.
-  std::string offered(const std::string& words) const {
+  // What bash offers for the last of these words, in its order; `before` is said to it first.
+  std::string offered(const std::string& words, const std::string& before = ":") const {
     const auto script = fmt::format(
-        "xenblkctl() {{ '{}' --socket '{}' \"$@\"; }}; . '{}'; COMP_WORDS=({}); "
+        "xenblkctl() {{ '{}' --socket '{}' \"$@\"; }}; . '{}'; {}; COMP_WORDS=({}); "
         "COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _xenblk; echo \"${{COMPREPLY[*]}}\"",
-        XENBLK_CTL_PROGRAM, socket_, XENBLK_CTL_COMPLETION, words);
+        XENBLK_CTL_PROGRAM, socket_, XENBLK_CTL_COMPLETION, before, words);
     test::Running running({"bash", "-c", script}, directory_.path(""));
     const auto ended = running.wait();
     EXPECT_EQ(ended.err, "");
@@ -254,6 +254,33 @@ TEST_F(Completion, OffersGuestsWhereTheyCanBeNamed) {
   connect_web1(raw_image());
   EXPECT_EQ(offered("xenblkctl limit w"), "web1 web1:xvda\n");
   EXPECT_EQ(offered("xenblkctl limit 7"), "7 7/51712\n");
+}
+TEST_F(Completion, OffersNamesWithHyphens) {
+  connect_web1(raw_image());
+  set_node("/local/domain/7/name", "web-1");
+  EXPECT_EQ(offered("xenblkctl info w"), "web-1:xvda\n");
+}
+TEST_F(Completion, OffersNoNameOfWhichAPartIsMissing) {
+  connect_web1(raw_image());
+  set_node("/local/domain/7/name", "");
+  EXPECT_EQ(offered("xenblkctl info -- ''"), "7/51712\n");
+}
+TEST_F(Completion, OffersFilesBehindTheFormatOfAnImage) {
+  std::ofstream(directory_.path("disk.vhd"));
+  EXPECT_EQ(offered("xenblk-img check d"), "disk.vhd\n");
+  // To bash alone these are three words.
+  EXPECT_EQ(offered("xenblk-img info vhd : d"), "disk.vhd\n");
+}
+// It makes one word of what bash takes for three, and offers are to begin with all of it.
+TEST_F(Completion, OffersFilesBehindTheFormatOfAnImageWithBashCompletion) {
+  std::ofstream(directory_.path("disk.vhd"));
+  const std::string helpers =
+      "_get_comp_words_by_ref() { word=${COMP_WORDS[COMP_CWORD]}; };"
+      "__ltrim_colon_completions() { COMPREPLY=(\"${COMPREPLY[@]#\"${1%\"${1##*:}\"}\"}\"); }";
+  EXPECT_EQ(offered("xenblk-img info vhd:d", helpers), "disk.vhd\n");
+  EXPECT_EQ(offered("xenblk-img check d", helpers), "disk.vhd\n");
+  connect_web1(raw_image());
+  EXPECT_EQ(offered("xenblkctl info web1:", helpers), "xvda\n");
 }
 TEST_F(Completion, IsSilentWithoutADaemon) {
   end_server();

@@ -18,7 +18,7 @@ namespace {
 std::string text_of(const Json& json, const char* key) {
   const auto found = json.find(key);
   if (found == json.end() || found->is_null()) return "-";
-  if (found->is_string()) return found->empty() ? "-" : found->get<std::string>();
+  if (found->is_string()) return *found == "" ? "-" : found->get<std::string>();
   return found->dump();
 }
 
