@@ -42,6 +42,18 @@ TEST(Manual, NamesEverySetting) {
   EXPECT_EQ(named, all_matches(packaged("xenblkd.toml"), "# ([a-z-]+) = "));
 }
 
+TEST(Manual, SaysWhichSettingsTheSignalBringsIn) {
+  for (const auto* name : {"man/xenblkd.8", "man/xenblkd.toml.5", "xenblkd.toml"}) {
+    const auto text = packaged(name);
+    const auto passage = text.substr(std::min(text.find("SIGHUP"), text.size()), 1000);
+    // Later, at once, and not at all.
+    const std::regex order(
+        "max-ring-order[^;]*on-error[^;]*on-enospc[^;]*\\[disks\\][^;]*connect later;"
+        "[^;]*polling-window-us[^;]*slow-request-ms[^;]*log-level[^;]*at once;[^;]*need a restart");
+    EXPECT_TRUE(std::regex_search(passage, order)) << name << ":\n" << passage;
+  }
+}
+
 TEST(Manual, HasNoErrors) {
   for (const auto* page : {"xenblkd.8", "xenblkd.toml.5"}) {
     const auto command = std::string("man --warnings -E UTF-8 -l -Tutf8 -Z ") + XENBLK_PACKAGING +
