@@ -141,7 +141,6 @@ void Service::serve_clients(Device& device, const Command& command, Reply reply)
 Expected<Device*> Service::find(const DiskName& name) {
   // A guest's name may be given to another one while it migrates: two with one name are refused.
   Device* found = nullptr;
-  std::map<std::uint16_t, std::string> guests;
   for (const auto& [key, device] : backend_.devices()) {
     if (name.guest.empty()) {
       if (key.domain == name.domain && key.device == name.device) return device.get();
