@@ -103,15 +103,15 @@ BitmapCommit::BitmapChange& BitmapCommit::change_of(BlockIndex block) {
 void BitmapCommit::read_bitmaps() {
   auto& leaf = context_.leaf;
   for (auto& change : std::span(bitmaps_).first(bitmaps_used_)) {
-    // A full one may even be gone again: its requests were in flight when it was given up.
+    // A full one may even be gone again: its requests were in flight when it was given up. One that
+    // is given up later keeps its place until they are answered, so it is written there.
+    change.entry = leaf.map.entry(change.block);
     const auto state = leaf.map.state(change.block);
     change.fresh = state == BlockState::fresh;
-    change.full = state == BlockState::full;
-    assert(change.full || leaf.map.is_allocated(change.block));
+    change.full = state == BlockState::full || change.entry == kUnusedBlock;
     if (change.full || leaf.bitmaps.copy(change.block, change.content)) continue;
     ++parts_in_flight_;
-    submit<&BitmapCommit::bitmap_read>(change, IoKind::read,
-                                       leaf.shape.range(leaf.map.entry(change.block)).start);
+    submit<&BitmapCommit::bitmap_read>(change, IoKind::read, leaf.shape.range(change.entry).start);
   }
 }
 
@@ -160,7 +160,7 @@ void BitmapCommit::write() {
     if (change.fresh) add_to_table(change);
     ++parts_in_flight_;
     submit<&BitmapCommit::change_written>(change, IoKind::write,
-                                          leaf.shape.range(leaf.map.entry(change.block)).start);
+                                          leaf.shape.range(change.entry).start);
   }
   for (auto& change : std::span(tables_).first(tables_used_)) {
     ++parts_in_flight_;
@@ -191,8 +191,7 @@ void BitmapCommit::add_to_table(const BitmapChange& change) {
     table.status = IoStatus::okay;
     context_.leaf.map.write_table_sector(sector, bytes);
   }
-  store_big_endian(bytes, change.block.n % kEntriesPerSector * sizeof(std::uint32_t),
-                   context_.leaf.map.entry(change.block));
+  store_big_endian(bytes, change.block.n % kEntriesPerSector * sizeof(std::uint32_t), change.entry);
 }
 
 void BitmapCommit::change_written(Change&) {
@@ -206,7 +205,7 @@ void BitmapCommit::conclude() {
     if (change.full) continue;
     const bool written = change.status == IoStatus::okay;
     const bool told = in_table(change);
-    if (written) context_.jobs.bitmap_written(change.block, change.content, told);
+    if (written) context_.jobs.bitmap_written({change.block, change.entry}, change.content, told);
     if (written && told) continue;
     context_.jobs.metadata_write_failed();
     if (written) change.status = IoStatus::io_error;

@@ -50,6 +50,7 @@ class BitmapCommit {
   };
   struct BitmapChange : Change {
     BlockIndex block;
+    std::uint32_t entry = kUnusedBlock;
     bool fresh = false;  // the table must be told, too
     bool full = false;   // since the request was planned: there is nothing to do
   };

@@ -34,9 +34,12 @@ void BlockJobs::bitmap_loaded(Job& job, std::int64_t result) {
   go_on(leader);
 }
 
-void BlockJobs::bitmap_written(BlockIndex block, std::span<const std::byte> bits, bool in_table) {
+void BlockJobs::bitmap_written(const PlacedBlock& placed, std::span<const std::byte> bits,
+                               bool in_table) {
   const std::lock_guard lock(mutex_);
   auto& leaf = context_.leaf;
+  const auto block = placed.block;
+  if (leaf.map.entry(block) != placed.entry) return;
   for (auto& job : jobs_) {
     const bool same = job.work.level == &leaf && job.work.block == block;
     if (job.step != Step::idle && job.kind == Kind::load && same) job.outdated = true;

@@ -87,9 +87,13 @@ class BlockJobs {
   void resume_now(ImageRequest& request) { go_on(request); }
   void reuse(std::uint32_t entry, bool empty);
 
-  // From BitmapCommit: this is the block's bitmap in the file now. `in_table`: and the table refers
-  // to the block.
-  void bitmap_written(BlockIndex block, std::span<const std::byte> bits, bool in_table);
+  struct PlacedBlock {
+    BlockIndex block;
+    std::uint32_t entry = kUnusedBlock;
+  };
+  // From BitmapCommit: this is the block's bitmap in the file now, unless the block was given up
+  // and has another place or none. `in_table`: and the table refers to the block.
+  void bitmap_written(const PlacedBlock& placed, std::span<const std::byte> bits, bool in_table);
   // The file may say more than memory does: a slot that is not in the map, bits that are not set.
   void metadata_write_failed() { doubtful_.store(true); }
   // True from then on: what memory has not, may still be in the file.
