@@ -14,6 +14,7 @@
 #include "vhd/operations/relink.h"
 #include "vhd/operations/resize.h"
 #include "vhd/operations/snapshot.h"
+#include "vhd/operations/successor.h"
 
 namespace xenblk::vhd {
 namespace {
@@ -141,6 +142,22 @@ TEST(Coalesce, RefusesToUncoverWhatLiesBehindTheEndOfTheParent) {
             middle + ": has 100 sectors, and its parent more: grown to the 150 of " + leaf +
                 " it would show them");
   EXPECT_TRUE(test::file_bytes(middle) == before);
+}
+TEST_F(CutCoalesce, OfWhatALiveSnapshotLeftMergesTheChildThatItsNoteNames) {
+  ASSERT_TRUE(note_successor(path("middle"), path("leaf")));
+  EXPECT_EQ(coalesce("leaf"), Error{});
+  EXPECT_FALSE(std::filesystem::exists(path("leaf")));
+  expect_content("middle", 3);
+}
+TEST_F(CutCoalesce, OfAParentWhoseDiskGoesOnElsewhereIsRefusedWithNothingChanged) {
+  std::filesystem::create_directory(dir_.path("away"));
+  ASSERT_TRUE(make_snapshot({path("middle"), path("away/child"), {}}, Format::vhd));
+  ASSERT_TRUE(note_successor(path("middle"), path("away/child")));
+  ASSERT_TRUE(resize_host_image(path("leaf"), {2 * kSectors}));
+  const auto before = test::file_bytes(path("middle"));
+  EXPECT_EQ(coalesce("leaf").text, path("middle") + ": is the parent of " + path("away/child") +
+                                       " too, which would change");
+  EXPECT_TRUE(test::file_bytes(path("middle")) == before);
 }
 TEST_F(CutCoalesce, WithinAChangeOfAParentGivesItNoNewChild) {
   cut_relink("middle", {Uuid{std::byte{7}}, {}, {"elsewhere.vhd", "/elsewhere.vhd"}});

@@ -6,19 +6,20 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "vhd/aligned_buffer.h"
-#include "vhd/image_registry.h"
 #include "vhd/new_file.h"
-#include "vhd/open_vhd.h"
+#include "vhd/open_image.h"
 #include "vhd/operations/children.h"
 #include "vhd/operations/journaled_change.h"
 #include "vhd/operations/merge_parent.h"
 #include "vhd/operations/relink.h"
 #include "vhd/operations/resize.h"
+#include "vhd/operations/successor.h"
 #include "vhd/read_vhd.h"
 
 namespace xenblk::vhd {
@@ -36,6 +37,7 @@ struct Parent {
   Format format = Format::vhd;
   Uuid uuid = {};  // all zeroes: raw
   SectorCount capacity;
+  std::optional<std::string> successor;  // in which its disk goes on
 };
 
 // One merge. The child's file stays open, and with it locked, until it is removed.
@@ -91,10 +93,14 @@ class Coalesce {
     return {};
   }
 
+  Expected<Levels> open_parents(const std::string& path, const ParentReference& reference) const {
+    ParentSearch search(policy_, [](const FileIdentity&) { return std::nullopt; });
+    return search.open(path, reference);
+  }
+
   // The parents are let go again: the nearest one is to be written.
   Expected<void> find_parent() {
-    ParentSearch search(policy_, [](const FileIdentity&) { return std::nullopt; });
-    const auto levels = search.open(path_, reference_);
+    const auto levels = open_parents(path_, reference_);
     if (!levels) return std::unexpected(levels.error());
     const auto& nearest = *levels->front();
     auto path = path_of(nearest.file());
@@ -103,6 +109,7 @@ class Coalesce {
     if (levels->size() > 1) below_ = (*levels)[1]->facts().capacity;
     if (nearest.facts().uuid) {
       parent_.uuid = *nearest.facts().uuid;
+      parent_.successor = successor_of(nearest.file(), parent_.path);
     } else {
       parent_.format = Format::raw;
     }
@@ -117,8 +124,12 @@ class Coalesce {
 
   Expected<void> refuse_siblings() const {
     if (!stores_blocks_) return {};
-    const auto siblings = find_children(parent_.uuid, directories(), path_);
+    auto siblings = find_children(parent_.uuid, directories(), path_);
     if (!siblings) return std::unexpected(siblings.error());
+    std::error_code ignored;
+    if (parent_.successor && !fs::equivalent(*parent_.successor, path_, ignored)) {
+      siblings->push_back(*parent_.successor);
+    }
     if (siblings->empty()) return {};
     return fail(Errc::refused, fmt::format("{}: is the parent of {} too, which would change",
                                            parent_.path, siblings->front()));
@@ -164,13 +175,29 @@ class Coalesce {
   }
 
   Expected<void> merge(const CopyLayer& copy) {
-    ImageRegistry registry(
-        {.image_directories = policy_.directories, .raw_parents = policy_.raw_parents});
-    auto parent = registry.open({parent_.format, parent_.path, {}}, Access::read_write);
+    const auto parent = open_parent();
     if (!parent) return std::unexpected(parent.error());
     auto merged = merge_into(**parent, copy);
-    auto closed = registry.close(std::move(*parent));
-    return merged ? closed : merged;
+    auto finished = (*parent)->finish();
+    if (!merged) return merged;
+    if (!finished) return std::unexpected(named(parent_.path, finished.error()));
+    return {};
+  }
+
+  Expected<std::unique_ptr<Image>> open_parent() const {
+    auto file = open_host_file(parent_.path, {.access = Access::read_write});
+    if (!file) return std::unexpected(file.error());
+    if (parent_.format == Format::vhd) {
+      if (auto ok = recover_host_image(**file, parent_.path); !ok) {
+        return std::unexpected(named(parent_.path, ok.error()));
+      }
+    }
+    const auto physical_bytes = (*file)->physical_sector_bytes();
+    auto image = open_image(
+        parent_.format, std::move(*file), physical_bytes,
+        [&](const ParentReference& reference) { return open_parents(parent_.path, reference); });
+    if (!image) return std::unexpected(named(parent_.path, image.error()));
+    return image;
   }
 
   // The child without its parents: what it does not store itself reads as zeroes, and is known to.

@@ -22,8 +22,9 @@ using CopyLayer =
 
 // The children of the child become children of the parent. Refused, with nothing changed: what is
 // no differencing image or has a saved state; a parent that has other children in one of the
-// directories, if the child stores anything, since their content would change; a disk that is
-// smaller than its parent's, or larger when that is smaller than its own parent's.
+// directories, or that another one is noted of as the one in which its disk goes on, if the child
+// stores anything, since their content would change; a disk that is smaller than its parent's, or
+// larger when that is smaller than its own parent's.
 Expected<void> coalesce_host_image(const std::string& child_path, const ParentPolicy& parents,
                                    const CopyLayer& copy);
 
