@@ -82,8 +82,8 @@ void Device::merge_ended(const Expected<void>& ended) {
     if (!ended) return abort_merge(ended.error());
     services_.opener.look(
         image_,
-        [](vhd::ImageRegistry&, const std::shared_ptr<Image>& image) {
-          return dynamic_cast<vhd::MergingImage&>(*image).settle();
+        [](vhd::ImageRegistry& registry, const std::shared_ptr<Image>& image) {
+          return registry.settle_merge(image);
         },
         [this](const Expected<void>& settled) {
           if (!settled) return abort_merge(settled.error());

@@ -13,6 +13,7 @@
 #include "vhd/operations/children.h"
 #include "vhd/operations/merge_parent.h"
 #include "vhd/operations/resize.h"
+#include "vhd/operations/successor.h"
 
 namespace xenblk::vhd {
 namespace {
@@ -154,6 +155,26 @@ Changed ImageRegistry::begin_merge(std::shared_ptr<Image>&& child, MergeParent p
   return {entry->image, {}};
 }
 
+// The note goes before `params` name the parent: whoever dies after that leaves the child behind,
+// which must not keep the disk from being opened.
+Expected<void> ImageRegistry::settle_merge(const std::shared_ptr<Image>& merging) {
+  if (auto ok = dynamic_cast<MergingImage&>(*merging).settle(); !ok) return ok;
+  const auto parent = merge_target(merging);
+  if (!parent) return fail(Errc::refused, "it is not being merged");
+  auto noted = take_successor_note(*parent);
+  if (!noted) return std::unexpected(noted.error());
+  const std::lock_guard lock(mutex_);
+  find(merging)->successor = std::move(*noted);
+  return {};
+}
+
+std::optional<std::string> ImageRegistry::merge_target(const std::shared_ptr<Image>& merging) {
+  const std::lock_guard lock(mutex_);
+  const auto entry = find(merging);
+  if (entry == entries_.end() || !entry->merges_into) return {};
+  return entry->merges_into->path;
+}
+
 // The child is not finished: what would be tidied up goes.
 Changed ImageRegistry::end_merge(std::shared_ptr<Image>&& merging) {
   const auto given = std::move(merging);
@@ -166,6 +187,7 @@ Changed ImageRegistry::end_merge(std::shared_ptr<Image>&& merging) {
   const auto child_path = std::exchange(entry->path, entry->merges_into->path);
   entry->format = entry->merges_into->format;
   entry->merges_into.reset();
+  entry->successor.reset();
   entry->image = both->parent();
   if (const auto identity = identify_host_file(entry->path)) entry->identity = *identity;
   std::error_code error;
@@ -175,6 +197,14 @@ Changed ImageRegistry::end_merge(std::shared_ptr<Image>&& merging) {
 }
 
 Changed ImageRegistry::abort_merge(std::shared_ptr<Image>&& merging) {
+  if (const auto parent = merge_target(merging)) {
+    std::optional<std::string> noted;
+    {
+      const std::lock_guard lock(mutex_);
+      noted = std::exchange(find(merging)->successor, {});
+    }
+    if (noted) static_cast<void>(note_successor(*parent, *noted));
+  }
   return exchange(std::move(merging), [](const ImageSpec& closed) { return closed; });
 }
 

@@ -8,6 +8,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -85,10 +86,13 @@ class ImageRegistry {
   Expected<MergeParent> open_merge_parent(const std::shared_ptr<Image>& child);
   // Second: a MergingImage of both in place of the child.
   Changed begin_merge(std::shared_ptr<Image>&& child, MergeParent parent);
-  // Third, when it has ended well and is settled, and `params` name the parent: the parent in place
-  // of both. The child is deleted.
+  // When it has ended well, with no request in flight: MergingImage::settle(), and the parent may
+  // be written again whatever a snapshot has noted (successor.h).
+  Expected<void> settle_merge(const std::shared_ptr<Image>& merging);
+  // Third, when it is settled and `params` name the parent: the parent in place of both. The child
+  // is deleted.
   Changed end_merge(std::shared_ptr<Image>&& merging);
-  // Instead of the third: the child again, as it is.
+  // Instead of the third: the child again, as it is, and what was noted.
   Changed abort_merge(std::shared_ptr<Image>&& merging);
 
   // Everything that is wrong with it. Reads what other users of the image must not change
@@ -107,6 +111,7 @@ class ImageRegistry {
     std::shared_ptr<Image> view;  // made for the first read-only user of a writable image
     std::size_t users = 0;
     std::optional<ImageSpec> merges_into;  // `image` is a MergingImage
+    std::optional<std::string> successor;  // what was noted beside the parent of a settled merge
   };
   using Entries = std::list<Entry>;
 
@@ -123,6 +128,8 @@ class ImageRegistry {
   Expected<std::unique_ptr<HostFile>> look_at(const std::string& path,
                                               const FileIdentity& identity) const;
   Expected<MergeParent> open_for_merge(class DynamicImage& child, const std::string& child_path);
+  // The parent, while it is being merged.
+  std::optional<std::string> merge_target(const std::shared_ptr<Image>& merging);
   Expected<void> check_merge(class DynamicImage& child, const std::string& child_path,
                              const std::string& parent_path) const;
   static Expected<void> sole_writer(const Entry& entry, const std::shared_ptr<Image>& image);

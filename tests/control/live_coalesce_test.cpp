@@ -38,6 +38,7 @@ TEST_F(Coalesce, MergesUnderItsGuest) {
     good({"coalesce", "web1:xvda", "--bandwidth", "8M", "--wait"});
     expect_node(one, "params", "vhd:" + path("disk.vhd"));
     EXPECT_FALSE(std::filesystem::exists(path("child.vhd")));
+    EXPECT_FALSE(std::filesystem::exists(path("disk.vhd.xenblk-child")));
   }
   wait_for_traffic();
   end_traffic();
@@ -153,6 +154,7 @@ TEST_F(Coalesce, GoesOnInTheChildWhenXenStoreDoesNotTakeTheName) {
   EXPECT_EQ(merge()["failure"], "XenStore refused 50 transactions in a row");
   wait_for_traffic();
   EXPECT_EQ(node(one, "params"), "vhd:" + path("child.vhd"));
+  EXPECT_TRUE(std::filesystem::exists(path("disk.vhd.xenblk-child")));
   good({"coalesce", "web1:xvda", "--wait"});
   wait_for_traffic();
 }

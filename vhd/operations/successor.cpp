@@ -20,6 +20,13 @@ std::string note_path(const std::string& image_path) {
   return (error ? image_path : real.string()) + ".xenblk-child";
 }
 
+// Nothing, too, where something else lies in its place.
+std::optional<std::string> read_note(MetadataFile& note) {
+  const auto bytes = note.load();
+  if (!bytes || !*bytes || (*bytes)->size() > kNoteBytesMax) return {};
+  return std::string(reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size());
+}
+
 // Opened without its lock: another disk of this process, or another process, may be using it.
 bool is_child_of(const std::string& path, const Uuid& parent) {
   const auto file = open_host_file(path, {.locked = false});
@@ -40,13 +47,20 @@ Expected<void> note_successor(const std::string& parent_path, const std::string&
   return note.save(std::as_bytes(std::span(child_path)));
 }
 
+Expected<std::optional<std::string>> take_successor_note(const std::string& parent_path) {
+  MetadataFile note(note_path(parent_path));
+  auto said = read_note(note);
+  if (!said) return said;
+  if (auto removed = note.remove(); !removed) return std::unexpected(removed.error());
+  return said;
+}
+
 std::optional<std::string> successor_of(File& file, const std::string& path) {
-  const auto bytes = MetadataFile(note_path(path)).load();
-  if (!bytes || !*bytes || (*bytes)->size() > kNoteBytesMax) return {};
-  std::string child(reinterpret_cast<const char*>((*bytes)->data()), (*bytes)->size());
-  if (!child.starts_with('/')) return {};
+  MetadataFile note(note_path(path));
+  auto child = read_note(note);
+  if (!child || !child->starts_with('/')) return {};
   const auto footers = read_footers(file);
-  if (!footers || !is_child_of(child, footers->chosen.uuid)) return {};
+  if (!footers || !is_child_of(*child, footers->chosen.uuid)) return {};
   return child;
 }
 

@@ -16,6 +16,9 @@ namespace xenblk::vhd {
 // On stable storage when it returns; an earlier note is replaced.
 Expected<void> note_successor(const std::string& parent_path, const std::string& child_path);
 
+// The note goes from stable storage: the parent may be written again. Gives what it said.
+Expected<std::optional<std::string>> take_successor_note(const std::string& parent_path);
+
 // The child in which the disk of the image at `path`, which `file` is, goes on. Whatever else is
 // wrong with the note is as if there were none.
 std::optional<std::string> successor_of(File& file, const std::string& path);
