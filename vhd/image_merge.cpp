@@ -145,14 +145,28 @@ Expected<void> ImageRegistry::check_merge(DynamicImage& child, const std::string
 
 Changed ImageRegistry::begin_merge(std::shared_ptr<Image>&& child, MergeParent parent) {
   auto given = std::move(child);
-  const std::lock_guard lock(mutex_);
-  const auto entry = find(given);
-  if (entry == entries_.end() || entry->users != 1) {
-    return {std::move(given), fail(Errc::refused, "another disk uses it too")};
+  {
+    const std::lock_guard lock(mutex_);
+    const auto entry = find(given);
+    if (entry != entries_.end() && entry->users == 1) {
+      // A reader that comes later would get what is shown now, without the merge.
+      entry->view.reset();
+      entry->image = std::make_shared<MergingImage>(std::move(given), std::move(parent.image));
+      entry->merges_into = std::move(parent.spec);
+      return {entry->image, {}};
+    }
   }
-  entry->image = std::make_shared<MergingImage>(std::move(given), std::move(parent.image));
-  entry->merges_into = std::move(parent.spec);
-  return {entry->image, {}};
+  close_merge_parent(dynamic_cast<DynamicImage&>(*given), std::move(parent));
+  return {std::move(given), fail(Errc::refused, "another disk uses it too")};
+}
+
+// The child's chain has it for reading again.
+void ImageRegistry::close_merge_parent(DynamicImage& child, MergeParent parent) {
+  parent.image.reset();
+  const auto& level = child.parents().front();
+  auto& reader = dynamic_cast<HostFile&>(level->file());
+  static_cast<void>(reader.lock_again());
+  parents_.remember(reader.identity(), level);
 }
 
 // The note goes before `params` name the parent: whoever dies after that leaves the child behind,

@@ -115,6 +115,7 @@ Expected<std::shared_ptr<Image>> ImageRegistry::share(Entry& entry, const ImageS
   if (entry.format != spec.format) {
     return fail(Errc::locked, spec.path + ": in use with another format as " + entry.path);
   }
+  if (entry.merges_into) return fail(Errc::locked, spec.path + ": is being merged into its parent");
   if (access == Access::read_write && entry.access == Access::read_only) {
     return fail(Errc::locked, spec.path + ": in use read-only as " + entry.path);
   }

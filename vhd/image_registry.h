@@ -46,9 +46,9 @@ class ImageRegistry {
   ~ImageRegistry();  // every image was closed
 
   // A read-only user of an image that is open for writing gets a view of it. Refused as locked: a
-  // writer of an image that is open read-only or is a parent, one file in two formats, a file that
-  // another process holds. Refused as permission: outside all image_roots. Errors about parents:
-  // ParentSearch.
+  // writer of an image that is open read-only or is a parent, one file in two formats, an image
+  // that is being merged, a file that another process holds. Refused as permission: outside all
+  // image_roots. Errors about parents: ParentSearch.
   Expected<std::shared_ptr<Image>> open(const ImageSpec& spec, Access access);
 
   // Gives one user's image back. With the last user the image is finished and its lock dropped; an
@@ -84,7 +84,8 @@ class ImageRegistry {
   // state, a parent that has other children, sizes that do not fit; permission: a parent outside
   // the roots; locked: somebody else uses it.
   Expected<MergeParent> open_merge_parent(const std::shared_ptr<Image>& child);
-  // Second: a MergingImage of both in place of the child.
+  // Second: a MergingImage of both in place of the child, which nobody else can open from then on.
+  // Refused, with the parent closed: another disk uses the child by now.
   Changed begin_merge(std::shared_ptr<Image>&& child, MergeParent parent);
   // When it has ended well, with no request in flight: MergingImage::settle(), and the parent may
   // be written again whatever a snapshot has noted (successor.h).
@@ -128,6 +129,7 @@ class ImageRegistry {
   Expected<std::unique_ptr<HostFile>> look_at(const std::string& path,
                                               const FileIdentity& identity) const;
   Expected<MergeParent> open_for_merge(class DynamicImage& child, const std::string& child_path);
+  void close_merge_parent(class DynamicImage& child, MergeParent parent);
   // The parent, while it is being merged.
   std::optional<std::string> merge_target(const std::shared_ptr<Image>& merging);
   Expected<void> check_merge(class DynamicImage& child, const std::string& child_path,

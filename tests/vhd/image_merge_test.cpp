@@ -101,5 +101,45 @@ TEST_F(ImageMerge, KeepsTheParentFromBeingWrittenUntilItIsSettledAndWhenItIsGive
   EXPECT_EQ(open_error(next, parent_, Access::read_write), goes_on_in_child());
 }
 
+TEST_F(ImageMerge, EndsInTheParentForItsReadersToo) {
+  auto child = open(child_, Access::read_write);
+  auto reader = open(child_, Access::read_only);
+  close(reader);
+  auto merging = begin_merge(std::move(child));
+  wait_for_merge(*merging);
+  EXPECT_TRUE(registry_.settle_merge(merging));
+  auto ended = registry_.end_merge(std::move(merging));
+  EXPECT_TRUE(ended.outcome);
+  reader = open(parent_, Access::read_only);
+  write(*ended.image, 3, 9);
+  EXPECT_EQ(read(*reader, 3), bytes_of(1, 9));
+  close(reader);
+  close(ended.image);
+}
+
+TEST_F(ImageMerge, HasNoOtherUser) {
+  auto merging = begin_merge(open(child_, Access::read_write));
+  const Error busy{Errc::locked, 0, child_ + ": is being merged into its parent"};
+  EXPECT_EQ(open_error(registry_, child_, Access::read_only), busy);
+  EXPECT_EQ(open_error(registry_, child_, Access::read_write), busy);
+  close(merging);
+}
+
+TEST_F(ImageMerge, ThatIsNotBegunLeavesTheParentLockedAndKnown) {
+  auto child = open(child_, Access::read_write);
+  auto parent = registry_.open_merge_parent(child).value();
+  auto reader = open(child_, Access::read_only);
+  auto refused = registry_.begin_merge(std::move(child), std::move(parent));
+  EXPECT_EQ(refused.outcome.error(), (Error{Errc::refused, 0, "another disk uses it too"}));
+  EXPECT_EQ(open_error(registry_, parent_, Access::read_write),
+            (Error{Errc::locked, 0, parent_ + ": in use as the parent of another image"}));
+  ImageRegistry other;
+  EXPECT_EQ(open_error(other, parent_, Access::read_write),
+            (Error{Errc::locked, EAGAIN, parent_ + ": locked by another process"}));
+  close(reader);
+  auto merging = begin_merge(std::move(refused.image));
+  close(merging);
+}
+
 }  // namespace
 }  // namespace xenblk::vhd

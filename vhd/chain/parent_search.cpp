@@ -216,6 +216,11 @@ void ParentSearch::forget(const FileIdentity& identity) {
   std::erase_if(shared_, [&](const Shared& shared) { return shared.identity == identity; });
 }
 
+void ParentSearch::remember(const FileIdentity& identity, const std::shared_ptr<Level>& level) {
+  const std::lock_guard lock(mutex_);
+  shared_.push_back({identity, !level->facts().uuid.has_value(), level});
+}
+
 bool ParentSearch::is_parent(const FileIdentity& identity) {
   return find(identity, false) != nullptr || find(identity, true) != nullptr;
 }

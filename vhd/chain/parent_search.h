@@ -39,6 +39,8 @@ class ParentSearch {
 
   // Whoever wants this parent from now on has to open it anew: it is about to be written.
   void forget(const FileIdentity& identity);
+  // It is only read again: this is shared once more.
+  void remember(const FileIdentity& identity, const std::shared_ptr<Level>& level);
 
   // True while an image in this process is based on the file.
   bool is_parent(const FileIdentity& identity);
