@@ -212,6 +212,29 @@ TEST_F(FixedResize, NeedsItsJournal) {
   ASSERT_TRUE(resize_image(file_, {5000}, journal));
   EXPECT_GT(broken, 0);
 }
+// Which ends amid a sector, as that of a raw disk of any length that got a footer.
+TEST_F(FixedResize, NeverWritesOverTheOnlyFooter) {
+  constexpr std::uint64_t kOddBytes = 100 * 512 + 164;
+  auto footer = read_footers(file_).value().chosen;
+  footer.current_bytes = footer.original_bytes = kOddBytes;
+  ASSERT_TRUE(file_.truncate(100 * 512));
+  ASSERT_TRUE(file_.write_at(kOddBytes, write_footer(footer)));
+  test::MemoryStore journal;
+  const auto resized = resize_image(file_, {101}, journal);
+  EXPECT_EQ(resized ? Error{} : resized.error(),
+            (Error{Errc::refused, 0,
+                   "footer at 0xc8a4: that of a disk of 101 sectors would be written over it: "
+                   "grow it by one sector more"}));
+  const auto kept = read_footers(file_);
+  ASSERT_TRUE(kept) << kept.error().text;
+  EXPECT_EQ(kept->end_offset, kOddBytes);
+  EXPECT_TRUE(resize_image(file_, {100}, journal)) << "which it has";
+  EXPECT_EQ(read_footers(file_).value().end_offset, kOddBytes);
+  for (const std::uint64_t sectors : {102U, 99U}) {
+    ASSERT_TRUE(resize_image(file_, {sectors}, journal));
+    expect_disk(disk_, journal, sectors, sectors);
+  }
+}
 TEST_F(FixedResize, RefusesToLoseData) {
   test::MemoryStore journal;
   EXPECT_EQ(resize_image(file_, {5}, journal).error(),

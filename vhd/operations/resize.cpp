@@ -148,8 +148,15 @@ Expected<void> check_fixed(File& file, const Footers& footers, SectorCount capac
 Expected<void> resize_fixed(File& file, const Footers& footers, SectorCount capacity,
                             MetadataStore& journal) {
   if (auto ok = check_fixed(file, footers, capacity); !ok) return ok;
+  // A file that ends amid a sector shows what is before that.
+  if (capacity.n == footers.end_offset / kSectorBytes) return {};
   const auto new_end = capacity.n * kSectorBytes;
-  if (new_end == footers.end_offset) return {};
+  if (new_end > footers.end_offset && new_end - footers.end_offset < kFooterBytes) {
+    return fail(Errc::refused,
+                fmt::format("footer at {:#x}: that of a disk of {} sectors would be written over "
+                            "it: grow it by one sector more",
+                            footers.end_offset, capacity.n));
+  }
   std::vector<ByteRange> changed{{footers.end_offset, kFooterBytes}};
   if (new_end < footers.end_offset) changed.insert(changed.begin(), {new_end, kFooterBytes});
   if (auto ok = save_metadata(file, journal, footers, changed); !ok) return ok;

@@ -13,9 +13,10 @@
 namespace xenblk::vhd {
 
 // The new part of a differencing image shows what its parents have there. Refused, with nothing
-// changed: a size that the format does not have (bad_spec); a smaller disk that would lose data
-// (refused); an image with a saved state, on a block device, or one that cannot be written. When it
-// returns with another error, recover_resize() must run before the next use.
+// changed: a size that the format does not have (bad_spec); a smaller disk that would lose data, or
+// a fixed one whose footer would be written over the only one that there is (refused); an image
+// with a saved state, on a block device, or one that cannot be written. When it returns with
+// another error, recover_resize() must run before the next use.
 Expected<void> resize_image(File& file, SectorCount capacity, MetadataStore& journal);
 
 // Puts back what an interrupted resize or relinking has changed; says whether there was one. Before
