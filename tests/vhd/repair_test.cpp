@@ -172,6 +172,30 @@ TEST_F(CheckAndRepair, SayWhyAnImageIsBeyondRepair) {
             "error footer_bad: no valid VHD footer: at 0x201200 the cookie is not 'conectix'; at "
             "0x0 the cookie is not 'conectix'\n");
 }
+// Cut or padded by who copied it, so that the footer lies across sectors.
+TEST(RepairFixed, GivesANewIdToAFileOfAnyLength) {
+  constexpr std::uint64_t kEnd = kMiB + 100;
+  SimDisk disk(1);
+  SimFile file(disk, Access::read_write);
+  ASSERT_TRUE(create_vhd(file, {.capacity = {kMiB / 512}, .type = DiskType::fixed}));
+  auto footer = read_footers(file).value().chosen;
+  footer.uuid = {};
+  ASSERT_TRUE(file.truncate(kMiB));
+  const auto bytes = write_footer(footer);
+  ASSERT_TRUE(file.write_at(kEnd, bytes));
+  test::MemoryStore store;
+  const auto repaired = repair_image(file, store);
+  ASSERT_TRUE(repaired) << repaired.error().text;
+  EXPECT_EQ(repaired->done,
+            (std::vector<std::string>{"footer: a new unique id", "footer at 0x100064 rewritten"}));
+  const auto now = read_footers(file).value();
+  EXPECT_EQ(now.end_offset, kEnd);
+  EXPECT_NE(now.chosen.uuid, Uuid{});
+  const auto saved = parse_saved_metadata(store.saved.value()).value();
+  ASSERT_EQ(saved.ranges.size(), 1U);
+  EXPECT_EQ(saved.ranges[0].offset, kEnd);
+  EXPECT_TRUE(std::ranges::equal(saved.ranges[0].bytes, bytes));
+}
 TEST_F(CheckAndRepair, TellOfDataUnderClearBits) {
   forgery_.write(4096, test::Bytes(512));
   forgery_.write(4096 + 512 + 8 * 512, test::Bytes(512, std::byte{1}));

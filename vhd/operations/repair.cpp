@@ -55,8 +55,7 @@ class Repair {
     const bool short_footer = footers.file_bytes - footers.end_offset != kFooterBytes;
     if (bytes == footers.bytes && !short_footer) return {};
     report_.done.push_back(fmt::format("footer at {:#x} rewritten", footers.end_offset));
-    const auto keep = footers.file_bytes - footers.file_bytes % kSectorBytes;
-    if (auto ok = save(footers, {{footers.end_offset, keep - footers.end_offset}}); !ok) return ok;
+    if (auto ok = save(footers, {{footers.end_offset, kFooterBytes}}); !ok) return ok;
     if (auto ok = file_.write_at(footers.end_offset, bytes); !ok) return ok;
     return file_.sync_data();
   }
@@ -103,9 +102,9 @@ class Repair {
     return true;
   }
 
+  // What is not whole in the file is not saved: a footer without its last byte.
   Expected<void> save(const Footers& footers, const std::vector<ByteRange>& ranges) {
-    SavedMetadata saved{
-        footers.chosen.uuid, footers.file_bytes - footers.file_bytes % kSectorBytes, {}};
+    SavedMetadata saved{footers.chosen.uuid, footers.file_bytes, {}};
     for (const auto& range : ranges) {
       if (range.bytes == 0 || range.end() > saved.file_bytes) continue;
       std::vector<std::byte> bytes(range.bytes);
