@@ -125,6 +125,39 @@ TEST_F(CutCoalesce, WithinAChangeOfAParentDoesNotStopTheDisk) {
   expect_content("leaf", 3);
   EXPECT_FALSE(std::filesystem::exists(resize_journal_path(path("middle"))));
 }
+// base.vhd <- child.vhd, and in the same directory other.vhd, which is based on a raw disk.
+class CoalesceBesideRaw : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    dir_.make_file("disk", 100 * kSectorBytes);
+    ASSERT_TRUE(make_snapshot({path("disk"), path("other.vhd"), {}}, Format::raw));
+  }
+  std::string path(const std::string& name) const { return dir_.path(name); }
+  Error coalesce(const std::string& name) {
+    const auto done = coalesce_host_image(path(name), {.raw_parents = true},
+                                          [](auto&, auto&, auto&) { return Expected<void>{}; });
+    return done ? Error{} : done.error();
+  }
+  void take_uuid(const std::string& name) {
+    const auto file = std::move(open_host_file(path(name), {.access = Access::read_write}).value());
+    auto footers = read_footers(*file).value();
+    footers.chosen.uuid = {};
+    const auto bytes = write_footer(footers.chosen);
+    ASSERT_TRUE(file->write_at(0, bytes));
+    ASSERT_TRUE(file->write_at(footers.end_offset, bytes));
+  }
+  test::TempDir dir_;
+};
+
+TEST_F(CoalesceBesideRaw, OfAChildWithoutAnIdLeavesChildrenOfRawDisksAlone) {
+  ASSERT_TRUE(create_vhd_file(path("base.vhd"), {.capacity = {100}}));
+  ASSERT_TRUE(make_snapshot({path("base.vhd"), path("child.vhd"), {}}, Format::vhd));
+  take_uuid("child.vhd");
+  const auto before = test::file_bytes(path("other.vhd"));
+  EXPECT_EQ(coalesce("child.vhd"), Error{});
+  EXPECT_FALSE(std::filesystem::exists(path("child.vhd")));
+  EXPECT_TRUE(test::file_bytes(path("other.vhd")) == before);
+}
 TEST(Coalesce, RefusesToUncoverWhatLiesBehindTheEndOfTheParent) {
   test::TempDir dir;
   const auto base = dir.path("base.vhd");

@@ -49,7 +49,7 @@ class Coalesce {
   Expected<void> run(const CopyLayer& copy) {
     if (auto ok = open_child(); !ok) return ok;
     if (auto ok = find_parent(); !ok) return ok;
-    const auto grandchildren = find_children(uuid_, directories(), path_);
+    const auto grandchildren = find_grandchildren();
     if (!grandchildren) return std::unexpected(grandchildren.error());
     if (auto ok = refuse_siblings(); !ok) return ok;
     if (auto ok = fit_parent(); !ok) return ok;
@@ -120,6 +120,12 @@ class Coalesce {
     auto all = policy_.directories;
     for (const auto& path : {path_, parent_.path}) all.push_back(fs::path(path).parent_path());
     return all;
+  }
+
+  // What names a parent without an id means a raw disk: of this image there are none then.
+  Expected<std::vector<std::string>> find_grandchildren() const {
+    if (uuid_ == Uuid{}) return std::vector<std::string>{};
+    return find_children(uuid_, directories(), path_);
   }
 
   Expected<void> refuse_siblings() const {
