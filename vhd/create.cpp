@@ -22,21 +22,22 @@ constexpr std::uint32_t kHostWindows = 0x5769326b;  // "Wi2k": readers know no o
 constexpr std::uint64_t kFixedBytesMax = std::uint64_t{1} << 62;
 constexpr std::uint64_t kHeaderEnd = kFooterBytes + kDynamicHeaderBytes;
 
+Expected<void> check_size(SectorCount capacity, std::uint64_t bytes_max) {
+  if (capacity.n == 0) return fail(Errc::bad_spec, "a disk of no size");
+  if (capacity.n <= bytes_max / kSectorBytes) return {};
+  return fail(Errc::bad_spec,
+              fmt::format("a disk of {} sectors is larger than {} bytes", capacity.n, bytes_max));
+}
+
 Expected<void> check(const CreateOptions& options) {
   assert((options.type == DiskType::differencing) == options.parent.has_value());
-  const bool dynamic = options.type != DiskType::fixed;
-  const auto bytes_max = dynamic ? kDynamicBytesMax : kFixedBytesMax;
-  if (options.capacity.n == 0) return fail(Errc::bad_spec, "a disk of no size");
-  if (options.capacity.n > bytes_max / kSectorBytes) {
-    return fail(Errc::bad_spec, fmt::format("a disk of {} sectors is larger than {} bytes",
-                                            options.capacity.n, bytes_max));
-  }
+  if (options.type == DiskType::fixed) return check_size(options.capacity, kFixedBytesMax);
   const auto block = options.block_bytes;
-  if (dynamic && (!std::has_single_bit(block) || block < 4096 || block > (256U << 20))) {
+  if (!std::has_single_bit(block) || block < 4096 || block > (256U << 20)) {
     return fail(Errc::bad_spec,
                 fmt::format("block size {} is not a power of two from 4 KiB to 256 MiB", block));
   }
-  return {};
+  return check_dynamic_size(options.capacity, block);
 }
 
 Footer footer_for(const CreateOptions& options, const Uuid& uuid) {
@@ -126,6 +127,14 @@ Expected<Uuid> random_uuid() {
 Geometry geometry_for(SectorCount capacity) {
   const auto geometry = geometry_of(capacity);
   return sectors_of(geometry) == capacity ? geometry : kGeometryMax;
+}
+
+Expected<void> check_dynamic_size(SectorCount capacity, std::uint32_t block_bytes) {
+  if (auto ok = check_size(capacity, kDynamicBytesMax); !ok) return ok;
+  if (divide_up(capacity.n, block_bytes / kSectorBytes) <= kServedBlocksMax) return {};
+  return fail(Errc::bad_spec,
+              fmt::format("a disk of {} sectors has more than {} blocks of {} bytes", capacity.n,
+                          kServedBlocksMax, block_bytes));
 }
 
 Expected<void> create_vhd(File& file, const CreateOptions& options) {

@@ -37,6 +37,9 @@ Expected<Uuid> random_uuid();
 // that is not exact is replaced by the largest, which tells them to use the size.
 Geometry geometry_for(SectorCount capacity);
 
+// Whether a dynamic or differencing image may have this size, and is served then: bad_spec.
+Expected<void> check_dynamic_size(SectorCount capacity, std::uint32_t block_bytes);
+
 // Fills an empty file; what it writes is on stable storage when it returns. The text names no file.
 Expected<void> create_vhd(File& file, const CreateOptions& options);
 

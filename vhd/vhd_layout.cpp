@@ -17,8 +17,6 @@ constexpr std::uint32_t kBlockBytesMax = 256U << 20;
 // With smaller blocks a bitmap and its data share a page, and allocation cannot keep them apart.
 constexpr std::uint32_t kWritableBlockBytesMin = 4096;
 constexpr std::uint32_t kEntriesMax = 0x3fffffff;
-// 64 MiB of memory for the table: enough for 2040 GiB in blocks of 128 KiB.
-constexpr std::uint64_t kServedBlocksMax = std::uint64_t{1} << 24;
 
 std::unexpected<Error> bad(std::string text) {
   return fail(Errc::bad_image, std::move(text));

@@ -168,6 +168,21 @@ TEST(CreateVhd, RefusesSizesThatDoNotFitTheFormat) {
   EXPECT_EQ(create_vhd(file, {.capacity = {(2040ULL << 21) + 1}}).error().code, Errc::bad_spec);
 }
 
+TEST(CreateVhd, RefusesMoreBlocksThanAreServed) {
+  SimDisk disk(1);
+  SimFile file(disk, Access::read_write);
+  const auto create = [&](std::uint64_t sectors) {
+    const auto made = create_vhd(file, {.capacity = {sectors}, .block_bytes = 4096});
+    return made ? Error{} : made.error();
+  };
+  EXPECT_EQ(create((8ULL << 24) + 1),
+            (Error{Errc::bad_spec, 0,
+                   "a disk of 134217729 sectors has more than 16777216 blocks of 4096 bytes"}));
+  EXPECT_EQ(create(8ULL << 24), Error{});
+  const auto image = open_vhd_image(std::make_unique<SimFile>(disk, Access::read_only), 512);
+  EXPECT_TRUE(image) << image.error().text;
+}
+
 TEST(CreateVhd, MakesAFixedImageOfTheExactSize) {
   SimDisk disk(1);
   SimFile file(disk, Access::read_write);

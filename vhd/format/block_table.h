@@ -19,6 +19,8 @@ inline constexpr std::uint32_t kEntriesPerSector = kSectorBytes / sizeof(std::ui
 
 // The largest dynamic image that Windows opens.
 inline constexpr std::uint64_t kDynamicBytesMax = std::uint64_t{2040} << 30;
+// 64 MiB of memory for the table: enough for 2040 GiB in blocks of 128 KiB.
+inline constexpr std::uint64_t kServedBlocksMax = std::uint64_t{1} << 24;
 
 // A range of bytes of a file. Its end does not wrap: the maker has checked that.
 struct ByteRange {

@@ -2,30 +2,11 @@
 
 #include <algorithm>
 
-#include <fmt/format.h>
-
 #include "vhd/create.h"
 #include "vhd/format/checksum.h"
 
 namespace xenblk::vhd {
 namespace {
-
-// 64 MiB of memory for the table, as for opening.
-constexpr std::uint64_t kBlocksMax = std::uint64_t{1} << 24;
-
-Expected<void> check_size(const VhdLayout& layout, SectorCount capacity) {
-  if (capacity.n == 0) return fail(Errc::bad_spec, "a disk of no size");
-  if (capacity.n > kDynamicBytesMax / kSectorBytes) {
-    return fail(Errc::bad_spec, fmt::format("a disk of {} sectors is larger than {} bytes",
-                                            capacity.n, kDynamicBytesMax));
-  }
-  if (divide_up(capacity.n, layout.shape.block_sectors()) > kBlocksMax) {
-    return fail(Errc::bad_spec,
-                fmt::format("a disk of {} sectors has more than {} blocks of {} bytes", capacity.n,
-                            kBlocksMax, layout.shape.block_bytes));
-  }
-  return {};
-}
 
 ByteRange table_range(const DynamicHeader& header) {
   return {header.table_offset,
@@ -69,7 +50,9 @@ void place_batmap(Batmap& batmap, std::uint64_t header_offset, std::uint64_t map
 }  // namespace
 
 Expected<ResizePlan> plan_resize(const VhdLayout& layout, SectorCount capacity) {
-  if (auto ok = check_size(layout, capacity); !ok) return std::unexpected(ok.error());
+  if (auto ok = check_dynamic_size(capacity, layout.shape.block_bytes); !ok) {
+    return std::unexpected(ok.error());
+  }
   ResizePlan plan{.block_count = divide_up(capacity.n, layout.shape.block_sectors()),
                   .footer_offset = layout.footers.end_offset,
                   .header = layout.header,
