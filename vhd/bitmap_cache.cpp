@@ -86,9 +86,4 @@ void BitmapCache::insert(BlockIndex block, std::span<const std::byte> new_bits) 
   std::ranges::copy(new_bits, bits_[*line].begin());
 }
 
-void BitmapCache::erase(BlockIndex block) {
-  const std::lock_guard lock(mutex_);
-  if (const auto line = find(block)) lines_[*line] = {};
-}
-
 }  // namespace xenblk::vhd

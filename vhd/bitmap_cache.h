@@ -36,7 +36,6 @@ class BitmapCache {
   // False when the bitmap is not here.
   bool copy(BlockIndex block, std::span<std::byte> bits);
   void insert(BlockIndex block, std::span<const std::byte> bits);
-  void erase(BlockIndex block);
 
  private:
   // Four places a block may be in; the one that was unused for longest goes.

@@ -87,7 +87,6 @@ class Copy {
   void okay(Slot& slot);
   void chunk_done(Slot& slot);
   void release();
-  void flush();
   void finish();
   void keep_first(Error error);
 
