@@ -136,7 +136,8 @@ Expected<void> ImageRegistry::check_merge(DynamicImage& child, const std::string
   }
   std::error_code ignored;
   const auto real = std::filesystem::canonical(child_path, ignored).string();
-  const auto siblings = find_children(level->facts().uuid.value_or(Uuid{}), directories, real);
+  const auto siblings =
+      find_children({level->facts().uuid.value_or(Uuid{}), parent_path}, directories, real);
   if (!siblings) return std::unexpected(siblings.error());
   if (siblings->empty()) return {};
   return fail(Errc::refused, fmt::format("{}: is the parent of {} too, which would change",

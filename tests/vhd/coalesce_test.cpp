@@ -138,6 +138,13 @@ class CoalesceBesideRaw : public ::testing::Test {
                                           [](auto&, auto&, auto&) { return Expected<void>{}; });
     return done ? Error{} : done.error();
   }
+  void store_block(const std::string& name) {
+    ImageRegistry registry({.raw_parents = true});
+    auto image = registry.open({Format::vhd, path(name), {}}, Access::read_write).value();
+    test::FileEngine engine;
+    EXPECT_EQ(test::BlockingDisk(*image, engine).write(0, bytes_of(1, 9)), IoStatus::okay);
+    ASSERT_TRUE(registry.close(std::move(image)));
+  }
   void take_uuid(const std::string& name) {
     const auto file = std::move(open_host_file(path(name), {.access = Access::read_write}).value());
     auto footers = read_footers(*file).value();
@@ -157,6 +164,23 @@ TEST_F(CoalesceBesideRaw, OfAChildWithoutAnIdLeavesChildrenOfRawDisksAlone) {
   EXPECT_EQ(coalesce("child.vhd"), Error{});
   EXPECT_FALSE(std::filesystem::exists(path("child.vhd")));
   EXPECT_TRUE(test::file_bytes(path("other.vhd")) == before);
+}
+TEST_F(CoalesceBesideRaw, OfARawDiskTellsItsChildrenFromThoseOfAnother) {
+  dir_.make_file("disk-2", 100 * kSectorBytes);
+  for (const auto* name : {"child.vhd", "twin.vhd"}) {
+    ASSERT_TRUE(make_snapshot({path("disk-2"), path(name), {}}, Format::raw));
+    store_block(name);
+  }
+  EXPECT_EQ(coalesce("child.vhd").text,
+            path("disk-2") + ": is the parent of " + path("twin.vhd") + " too, which would change");
+  std::filesystem::remove(path("twin.vhd"));
+  EXPECT_EQ(coalesce("child.vhd").text, "");
+  // Of a child whose parent is nowhere nobody knows whether it was this one.
+  ASSERT_TRUE(make_snapshot({path("disk-2"), path("child.vhd"), {}}, Format::raw));
+  store_block("child.vhd");
+  std::filesystem::remove(path("disk"));
+  EXPECT_EQ(coalesce("child.vhd").text, path("disk-2") + ": is the parent of " + path("other.vhd") +
+                                            " too, which would change");
 }
 TEST(Coalesce, RefusesToUncoverWhatLiesBehindTheEndOfTheParent) {
   test::TempDir dir;

@@ -8,11 +8,16 @@
 
 namespace xenblk::vhd {
 
+struct ParentIdentity {
+  Uuid uuid = {};    // all zeroes: a raw disk, which only its place tells from others
+  std::string path;  // of a raw disk
+};
+
 // The paths of the differencing images in `directories`, none below them, that name `parent` as
-// theirs; sorted, without a file that `ignored` names. What cannot be read as one is passed over.
-// An interrupted change of one of the files is undone first. Errors: a directory that cannot be
-// read, a change that cannot be undone.
-Expected<std::vector<std::string>> find_children(const Uuid& parent,
+// theirs, or a raw disk that is not there; sorted, without a file that `ignored` names. What cannot
+// be read as one is passed over. An interrupted change of one of the files is undone first. Errors:
+// a directory that cannot be read, a change that cannot be undone.
+Expected<std::vector<std::string>> find_children(const ParentIdentity& parent,
                                                  const std::vector<std::string>& directories,
                                                  const std::string& ignored);
 

@@ -125,12 +125,12 @@ class Coalesce {
   // What names a parent without an id means a raw disk: of this image there are none then.
   Expected<std::vector<std::string>> find_grandchildren() const {
     if (uuid_ == Uuid{}) return std::vector<std::string>{};
-    return find_children(uuid_, directories(), path_);
+    return find_children({uuid_, path_}, directories(), path_);
   }
 
   Expected<void> refuse_siblings() const {
     if (!stores_blocks_) return {};
-    auto siblings = find_children(parent_.uuid, directories(), path_);
+    auto siblings = find_children({parent_.uuid, parent_.path}, directories(), path_);
     if (!siblings) return std::unexpected(siblings.error());
     std::error_code ignored;
     if (parent_.successor && !fs::equivalent(*parent_.successor, path_, ignored)) {
