@@ -235,6 +235,15 @@ class CoalesceWhileAGuestConnects : public Coalesce {
     start_server();
   }
 
+  static bool comes_true(const std::function<bool()>& condition) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > end) return false;
+      std::this_thread::yield();
+    }
+    return true;
+  }
+
   const std::shared_ptr<ConnectGate> gate_ = std::make_shared<ConnectGate>();
 };
 
@@ -246,12 +255,12 @@ TEST_F(CoalesceWhileAGuestConnects, EndsWhenTheGuestIsConnected) {
   ASSERT_TRUE(frontend_->close().has_value());
   // The image is open, and the guest has not connected yet.
   set_node(loopback::frontend_path(backend::kGuest, one.device) + "/state", "1");
-  expect_node(one, "state", "2");
-  good({"coalesce", "web1:xvda", "--bandwidth", "4M"});
+  ASSERT_TRUE(comes_true([&] { return json({"info", "web1:xvda"})["state"] == "waiting"; }));
+  good({"coalesce", "web1:xvda", "--bandwidth", "1M"});
   gate_->close();
   std::thread connecting([&] { EXPECT_TRUE(frontend_->connect().has_value()) << log_text(); });
-  while (gate_->waiting() == 0) std::this_thread::yield();
-  while (merge()["bytes-done"] != backend::kDiskBytes) std::this_thread::yield();
+  EXPECT_TRUE(comes_true([&] { return gate_->waiting() != 0; }));
+  EXPECT_TRUE(comes_true([&] { return merge()["bytes-done"] == backend::kDiskBytes; }));
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   EXPECT_EQ(merge()["state"], "running");
   gate_->open();
