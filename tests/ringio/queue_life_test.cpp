@@ -300,6 +300,11 @@ class Hanging : public testing::Test {
     setup.device = {device};
     return world.connect(std::move(setup));
   }
+  static FrontendRequest read_of(GuestQueue& queue, GrantRef page, int segments) {
+    auto request = queue.transfer(blkif::Op::read, 0, {});
+    for (int i = 0; i < segments; ++i) request.segments.push_back({page});
+    return request;
+  }
   void expect_others_are_served(const FrontendRequest& request, GuestQueue& other) {
     auto setup = other.setup(world.image);
     setup.device = {99};
@@ -345,8 +350,7 @@ TEST_F(Hanging, ADiskLeavesAQuarterOfTheMemoryToOthers) {
   GuestQueue other(domain, Layout::x86_64);
   const auto target = queue.page();
   connect_hung(queue, 1);
-  auto large = queue.transfer(blkif::Op::read, 0, {});
-  for (int i = 0; i < 11; ++i) large.segments.push_back({target.ref});
+  const auto large = read_of(queue, target.ref, 11);
   for (int i = 0; i < 100; ++i) queue.put(large);
   queue.push();
   world.settle();
@@ -361,8 +365,7 @@ class HangingBesideALargeRequest : public Hanging {
   void SetUp() override {
     Hanging::SetUp();
     connect_hung(queue, 1);
-    auto eleven = queue.transfer(blkif::Op::read, 0, {});
-    for (int i = 0; i < 11; ++i) eleven.segments.push_back({target.ref});
+    const auto eleven = read_of(queue, target.ref, 11);
     for (int i = 0; i < 49; ++i) queue.put(eleven);
     queue.push();
     world.settle();
